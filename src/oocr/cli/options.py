@@ -72,6 +72,12 @@ class Overrides:
     dtype: Annotated[Text, Option(help="auto, float32, bfloat16 or float16")] = None
     device: Annotated[Text, Option(help="auto, cpu, cuda, cuda:1, mps")] = None
     workers: Processes = None
+    devices: Annotated[
+        Text, Option(help="numbers of the GPUs to use, a process on each: 0,1,3; default: all")
+    ] = None
+    gpus_per_worker: Annotated[
+        int | None, Option(min=1, help="GPUs of each process, for a model that one cannot hold")
+    ] = None
 
 
 def with_overrides(verb: Callable[..., None]) -> Callable[..., None]:

@@ -97,7 +97,7 @@ def do_runs(
     prepared: dict[int, PreparedRun] = {}
     for index, (config, base) in reversed(list(enumerate(jobs))):
         try:
-            placement(config.dtype, config.device, config.device_map)
+            placement(config.dtype, config.loading["device"], config.device_map)
             run = resolve(config, base)
             if not worker.holds(run.config):
                 check_weights(run.config)
@@ -147,9 +147,11 @@ def _located(error: InputError, source: str, index: int, overrides: Overrides) -
     """The error with the option, or the file and line, that its field comes from."""
     field = str(error).split(":")[0]
     option = field.split(".")[-1]
-    named = option in ("layers", "positions") or field in ("model", "device", "dtype")
+    named = option in ("layers", "positions") or field in (
+        *("model", "device", "dtype", "devices", "gpus_per_worker"),
+    )
     if named and getattr(overrides, option) is not None:
-        return InputError(f"--{option}: {error}")
+        return InputError(f"{_option(option)}: {error}")
     if overrides.model is not None and with_revision(overrides.model)[0] in str(error):
         return InputError(f"--model: {error}")
     if not re.fullmatch(r"[a-z_.]+", field):
@@ -206,8 +208,10 @@ def apply(config: RunConfig, overrides: Overrides) -> RunConfig:
     """The configuration with command-line options in place of its fields."""
     given = {name: text for name, text in asdict(overrides).items() if text is not None}
     data = config.model_dump()
-    for name in ("model", "seeds", "dtype", "device", "workers"):
+    for name in ("model", "seeds", "dtype", "device", "workers", "gpus_per_worker"):
         data[name] = given.get(name, data[name])
+    if overrides.devices is not None:
+        data["devices"] = _device_numbers(overrides.devices)
     if overrides.model is not None:
         data["model"], revision = with_revision(overrides.model)
         if revision or data["model"] != config.model:  # the file's is of the file's model
@@ -237,6 +241,14 @@ def apply(config: RunConfig, overrides: Overrides) -> RunConfig:
 
 def _option(name: str) -> str:
     return f"--{name.replace('_', '-')}"
+
+
+def _device_numbers(text: str) -> tuple[int, ...]:
+    numbers = [part.strip() for part in text.split(",")]
+    for number in numbers:
+        if not number.isdecimal():
+            raise InputError(f"--devices: {number!r} is not the number of a GPU; write 0 or 0,1,3")
+    return tuple(map(int, numbers))
 
 
 def parse_layers(text: str, option: str = "--layers") -> tuple[int, ...]:

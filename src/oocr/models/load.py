@@ -89,18 +89,19 @@ def own_dtype(name: str, dtype: Any) -> Any:
 
 
 def placement(dtype: Any, device: str, device_map: str | None) -> dict[str, Any]:
-    """`from_pretrained`'s dtype and device_map.
+    """`from_pretrained`'s dtype and device_map, and the memory of each of several joined GPUs.
 
     Raises:
         InputError: a type or device that isn't there.
     """
     import torch
 
-    from oocr.models.machine import auto_dtype, find_device
+    from oocr.models.machine import JOINED, auto_dtype, find_device, free_memory
 
     if device_map is not None and device != "auto":
         raise InputError(f"give device ({device!r}) or device_map ({device_map!r}), not both")
-    place = find_device(device)
+    places = [find_device(name) for name in device.split(JOINED)]
+    place = places[0]
     if isinstance(device_map, str) and device_map not in DEVICE_MAPS:
         raise InputError(
             f"device_map: {device_map!r}; allowed: {', '.join(DEVICE_MAPS)} (one device: `device`)"
@@ -113,6 +114,9 @@ def placement(dtype: Any, device: str, device_map: str | None) -> dict[str, Any]
         raise InputError(f"dtype={dtype!r}: allowed are {', '.join(DTYPES)}")
     if not chosen.is_floating_point:
         raise InputError(f"dtype={chosen}: not a floating-point type")
+    if len(places) > 1:
+        rooms = {place.index: free_memory(place) for place in places}
+        return {"dtype": chosen, "device_map": "auto", "max_memory": rooms}
     return {"dtype": chosen, "device_map": device_map or str(place)}
 
 

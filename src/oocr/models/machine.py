@@ -46,6 +46,37 @@ def gpus() -> list[torch.device]:
     return [torch.device(GPU, index) for index in range(torch.cuda.device_count())]
 
 
+JOINED = "+"
+"""Between the names of GPUs that hold one model together: "cuda:0+cuda:1"."""
+
+
+class GpuGroup(tuple[torch.device, ...]):
+    """GPUs that hold one model together."""
+
+    def __str__(self) -> str:
+        return JOINED.join(map(str, self))
+
+
+def gpu_groups(numbers: Sequence[int] | None, each: int) -> list[GpuGroup]:
+    """The GPUs with these numbers (None: all), so many in a group; what is left over is not used.
+
+    Raises:
+        InputError: a number that is no GPU's here, or too few for one group.
+    """
+    known = gpus()
+    allowed = ", ".join(str(device.index) for device in known) or "none"
+    for number in numbers or ():
+        if number not in range(len(known)):
+            raise InputError(f"devices: {number} is not a GPU here; allowed: {allowed}")
+    chosen = known if numbers is None else [known[number] for number in numbers]
+    if len(chosen) < each:
+        raise InputError(
+            f"gpus_per_worker: {each}, but there are {len(chosen)} GPUs to use "
+            f"(here: {allowed}); allowed: 1 to {len(chosen)}"
+        )
+    return [GpuGroup(chosen[at : at + each]) for at in range(0, len(chosen) - each + 1, each)]
+
+
 def find_device(name: str) -> torch.device:
     """The device of this name, or what "auto" means; `InputError` for one that is not here."""
     devices = gpus()

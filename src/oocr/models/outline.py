@@ -128,6 +128,8 @@ def outline(
         notes.append(note)
     at = options["device_map"]
     places = tuple(gpus()) or (default_device(),) if at in DEVICE_MAPS else (torch.device(at),)
+    if "max_memory" in options:
+        places = tuple(torch.device(GPU, index) for index in options["max_memory"])
     parts, kind = anatomy(hf), options["dtype"]
     return Outline(name, hf, tokenizer, parts, places[0], kind, counted, tuple(notes), places)
 

@@ -96,5 +96,5 @@ def _key(finished: FinishedRuns, analysis: Analysis) -> str:
         [[arm.key for arm in run.arms] for run in runs],
         [run.rows_hash for run in runs],
         # Numbers are the same with any number of workers.
-        [run.config.model_copy(update={"workers": None}).yaml() for run in runs],
+        [run.config.anywhere.yaml() for run in runs],
     )

@@ -17,6 +17,7 @@ from oocr.families.family import FamilySettings
 from oocr.families.registry import FAMILIES, family_of
 from oocr.io import Record
 from oocr.models.hub import with_revision
+from oocr.models.machine import GPU, gpu_groups
 from oocr.runs.records import Method
 from oocr.steering.adapters import LowRankAdapter
 from oocr.steering.vectors import Site, SteeringVector
@@ -212,6 +213,10 @@ class Explain(Record):
     examples: int = Field(default=8, ge=0, strict=True)
 
 
+MACHINE: dict[str, Any] = {"devices": None, "gpus_per_worker": 1}
+"""Fields that say which GPUs are used, and their defaults."""
+
+
 class RunConfig(Record):
     """One run.
 
@@ -231,6 +236,8 @@ class RunConfig(Record):
         accumulate: batches per training step; their gradients are added up.
         workers: processes that train arms side by side; null: as many as cores and memory allow, on
             GPUs one for each.
+        devices: the numbers of the GPUs that they take in turn; null: all.
+        gpus_per_worker: of so many GPUs each process has its own, for a model that one cannot hold.
     """
 
     name: str = Field(default="", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)
@@ -248,6 +255,8 @@ class RunConfig(Record):
     batch_lines: Count = 16
     accumulate: int = Field(default=1, ge=1, le=10_000, strict=True)
     workers: Count | None = None
+    devices: tuple[Annotated[int, Field(ge=0, strict=True)], ...] | None = None
+    gpus_per_worker: Count = 1
     controls: Controls = Controls()
     explain: Explain = Explain()
 
@@ -255,6 +264,10 @@ class RunConfig(Record):
     def _checked(self) -> RunConfig:
         if not self.grids:
             raise ValueError("vector and adapter are both null: nothing would be trained")
+        if self.joins_gpus and (self.device_map is not None or self.device not in ("auto", GPU)):
+            raise ValueError("devices, gpus_per_worker: they choose GPUs; leave device at auto")
+        if self.devices is not None and len(set(self.devices)) < max(1, len(self.devices)):
+            raise ValueError("devices: the numbers of GPUs, each once")
         family, updates = family_of(self.task), dict[str, str | None]()
         if not self.name:
             words = re.sub(r"[^A-Za-z0-9]+", "-", family.run_name(self.task))
@@ -284,15 +297,36 @@ class RunConfig(Record):
         return starts + list(adapter.blocks) if adapter else starts
 
     @property
+    def joins_gpus(self) -> bool:
+        """Whether GPUs are chosen or joined."""
+        return self.devices is not None or self.gpus_per_worker > 1
+
+    @property
+    def anywhere(self) -> RunConfig:
+        """The same without what depends on a machine, and changes no number."""
+        return self.model_copy(update={"workers": None, **MACHINE})
+
+    @property
     def loading(self) -> dict[str, Any]:
-        """What is loaded and how: arguments of `load_model` and `outline`."""
+        """What is loaded and how: arguments of `load_model` and `outline`.
+
+        InputError: GPUs are chosen that are not here.
+        """
         names = ("dtype", "device", "device_map", "revision")
         settings = {name: getattr(self, name) for name in names}
+        if self.joins_gpus and self.device in ("auto", GPU):  # a worker's names its own
+            settings["device"] = str(gpu_groups(self.devices, self.gpus_per_worker)[0])
         return {"name": self.model, **settings, "day": self.day or FIXED_DAY}
 
     def yaml(self) -> str:
         """The resolved configuration, as a file that `oocr run` takes."""
-        return str(yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False))
+        return str(yaml.safe_dump(self.settings, sort_keys=False))
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """All fields as JSON values, without those of the machine that are not set."""
+        values = self.model_dump(mode="json")
+        return {n: v for n, v in values.items() if n not in MACHINE or v != MACHINE[n]}
 
 
 def quick(config: RunConfig) -> RunConfig:

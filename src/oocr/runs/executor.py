@@ -28,7 +28,7 @@ from oocr.engine.selftest import load_model
 from oocr.errors import RunError
 from oocr.models import machine
 from oocr.models.language_model import LanguageModel
-from oocr.models.machine import forget_peak, gpus, peak_memory, release_memory
+from oocr.models.machine import GpuGroup, forget_peak, gpu_groups, gpus, peak_memory, release_memory
 from oocr.models.out_of_memory import memory_errors
 from oocr.runs.config import RunConfig
 from oocr.runs.context import RunContext, TrainingTokens
@@ -50,8 +50,8 @@ class WorkerSpec:
     """How a run's jobs are done: in so many processes, each with so many threads.
 
     `budget` is each one's bytes for recordings on the model's device; `overflow` those of main
-    memory for what does not fit on a GPU. `devices` are GPUs, which the processes take in turn;
-    none: all load the model where the configuration says.
+    memory for what does not fit on a GPU. `devices` are GPUs or groups of them, which the processes
+    take in turn; none: all load the model where the configuration says.
     """
 
     config: RunConfig
@@ -88,7 +88,10 @@ def cores() -> int:
 
 
 def plan_workers(
-    config: RunConfig, needs: MemoryEstimate, room: int, devices: Sequence[torch.device] = ()
+    config: RunConfig,
+    needs: MemoryEstimate,
+    room: int,
+    devices: Sequence[torch.device | GpuGroup] = (),
 ) -> WorkerSpec:
     """How many processes a run gets, each one's threads, and its bytes for recordings.
 
@@ -109,14 +112,18 @@ def plan_workers(
     return WorkerSpec(config, workers, threads, budget, overflow, tuple(map(str, devices)))
 
 
-def gpus_for(config: RunConfig, needs: MemoryEstimate) -> list[torch.device]:
+def gpus_for(config: RunConfig, needs: MemoryEstimate) -> list[torch.device | GpuGroup]:
     """The GPUs that processes may take in turn: those with room, where none is named.
 
-    None for a model that is spread over several.
+    In groups, where a process has several. None for a model that is spread over all.
     """
     if config.device_map is not None or config.device not in ("auto", machine.GPU):
         return []
-    return [device for device in gpus() if room_for(device) >= needs.total(1, 0)]
+    places: list[torch.device | GpuGroup] = [*gpus()]
+    if config.joins_gpus:
+        groups = gpu_groups(config.devices, config.gpus_per_worker)
+        places = [group if len(group) > 1 else group[0] for group in groups]
+    return [place for place in places if room_for(place) >= needs.total(1, 0)]
 
 
 class Worker:

@@ -57,8 +57,8 @@ _ROW_COLUMNS = ("arm", "control", "part", "member", "seed", "step", "final", "fa
 
 
 def run_folder(config: RunConfig, out: Path) -> Path:
-    """The folder of a run: its name and a hash of its configuration without `workers`."""
-    settings = {**config.model_dump(mode="json"), "workers": None}
+    """The folder of a run: its name and a hash of its configuration, without the machine's."""
+    settings = config.anywhere.settings
     if config.day is None:  # no chat template writes one
         del settings["day"]
     text = json.dumps(settings, sort_keys=True)

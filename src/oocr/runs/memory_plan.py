@@ -15,7 +15,7 @@ from oocr.engine.memory import SLACK, shape_of
 from oocr.engine.recording_cache import MEMORY_SHARE
 from oocr.errors import InputError
 from oocr.models.language_model import LanguageModel
-from oocr.models.machine import free_memory, is_gpu, used_memory
+from oocr.models.machine import GpuGroup, free_memory, is_gpu, used_memory
 from oocr.models.outline import Outline
 
 SHARED = "Python and torch", "tokenizer", "weights"
@@ -145,11 +145,13 @@ def parts_of(model: LanguageModel | Outline, starts: Iterable[int]) -> list[Devi
     ]
 
 
-def room_for(where: torch.device | Sequence[DevicePart]) -> int:
+def room_for(where: torch.device | GpuGroup | Sequence[DevicePart]) -> int:
     """Bytes that a run can have: what is free, and what this process already took for it.
 
     Of a model on several devices as much as the one allows that its part fills first.
     """
+    if isinstance(where, GpuGroup):  # before anybody knows which block comes where
+        return len(where) * min(map(room_for, where))
     if not isinstance(where, torch.device):
         if len(where) == 1:
             return room_for(where[0].device)

@@ -19,7 +19,7 @@ from oocr.models.language_model import LanguageModel
 from oocr.runs import controls, grid
 from oocr.runs.arms import ArmPlan, ScoredArm, grouped, load_intervention, reported_rows, run_arms
 from oocr.runs.check_run import check_run, with_day
-from oocr.runs.config import RunConfig
+from oocr.runs.config import MACHINE, RunConfig
 from oocr.runs.context import RunContext, TrainingTokens
 from oocr.runs.costs import ArmCosts
 from oocr.runs.executor import Executor, Job, Worker, WorkerSpec, gpus_for, plan_workers
@@ -147,7 +147,8 @@ def workers_for(prepared: PreparedRun, progress: ProgressReport) -> WorkerSpec:
 def new_run_folder(prepared: PreparedRun, out: Path) -> Path:
     """The run's folder in `out`, with its configuration."""
     folder = run_folder(prepared.run.config, out)
-    write_text(folder / "config.yaml", prepared.run.config.yaml())
+    config = prepared.run.config.model_copy(update=MACHINE)
+    write_text(folder / "config.yaml", config.yaml())
     return folder
 
 

@@ -106,7 +106,7 @@ class SharedRun:
     def root(self) -> Path:
         """The folder of the claims of this state of the run."""
         prepared, tasks = self.stages.prepared, self.stages.tasks
-        config = prepared.run.config.model_copy(update={"workers": None})
+        config = prepared.run.config.anywhere
         hashes = [(task.name, task.train_hash, task.asked_hash) for task in tasks.all_tasks]
         made = makers(self.stages.folder.parent)
         state = key_of(config.yaml(), hashes, prepared.model.model_fingerprint, str(made))
