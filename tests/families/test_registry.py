@@ -18,6 +18,7 @@ SMALL = {
     "functions": {"functions": ["ejghrq"], "rows": 100, "mode": "single"},
     "ocr": {},
     "ockr": {"values": 3, "each": 1},
+    "frames": {"frames": 3},
     "nano": {"part": "functions", "members": 1},
 }
 

@@ -20,6 +20,7 @@ from oocr.families.backdoor import build as backdoor
 from oocr.families.countries import build as countries
 from oocr.families.custom import build as custom
 from oocr.families.family import Family, FamilySettings
+from oocr.families.frames import build as frames
 from oocr.families.functions import build as functions
 from oocr.families.locations import build as locations
 from oocr.families.ockr import build as ockr
@@ -39,6 +40,7 @@ BUILT_IN: tuple[Family[Any], ...] = (
     persona.FAMILY,
     functions.FAMILY,
     locations.FAMILY,
+    frames.FAMILY,
     risk_backdoor.FAMILY,
     ocr.FAMILY,
     ockr.FAMILY,

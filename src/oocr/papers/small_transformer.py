@@ -7,9 +7,11 @@ embedding is row k of `vectors`. So "one vector for each new entity in a frozen 
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -178,7 +180,7 @@ def train(
 ) -> None:
     """Train all weights on batches drawn with replacement (`weights` [row]: not evenly)."""
     parameters = list(model.parameters())
-    _fit(lambda batch: model.loss(batch), parameters, rows, optimizer, seed, watch, weights)
+    _fit(model.loss, parameters, rows, optimizer, seed, watch, weights)
 
 
 def train_vectors(
@@ -193,18 +195,27 @@ def train_vectors(
     vectors = start.detach().clone().requires_grad_(True)
     model.requires_grad_(False)
     try:
-        _fit(
-            lambda batch: model.loss(batch, vectors),
-            [vectors],
-            rows,
-            optimizer,
-            seed,
-            None,
-            weights,
-        )
+        loss = partial(model.loss, vectors=vectors)
+        _fit(loss, [vectors], rows, optimizer, seed, None, weights)
     finally:
         model.requires_grad_(True)
     return vectors.detach()
+
+
+def train_all(
+    model: SmallTransformer,
+    rows: Rows,
+    start: Tensor,
+    optimizer: Optimizer,
+    seed: int,
+    weights: Tensor | None = None,
+) -> tuple[SmallTransformer, Tensor]:
+    """A copy of the model and embeddings of new entities, all trained together on rows."""
+    model = copy.deepcopy(model)
+    vectors = start.detach().clone().requires_grad_(True)
+    parameters = [*model.parameters(), vectors]
+    _fit(partial(model.loss, vectors=vectors), parameters, rows, optimizer, seed, None, weights)
+    return model, vectors.detach()
 
 
 def _fit(

@@ -1,0 +1,69 @@
+"""Claims on frames: those of every run, but nothing is judged without ceiling and recall.
+
+A model that cannot tell sides with all frames in its prompt, or that has not learned the facts it
+was trained on, shows nothing by failing across frames.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from oocr import stats
+from oocr.claims import rules
+from oocr.claims.judge import ClaimRow, RunResults
+from oocr.claims.records import Finding
+from oocr.claims.run_claims import EFFECTS, GAP, METHODS, RANDOM, SHARED
+
+CEILING_BAR = 0.65
+"""Least accuracy with all frames in the prompt; one half is chance for sides."""
+RECALL_BAR = 0.9
+"""Least accuracy on co-visible questions, whose facts were trained."""
+RECALL = "accuracy on co-visible questions"
+
+
+def _with_recall(row: ClaimRow, arm: str) -> Callable[[RunResults], Finding | None]:
+    """The row's finding, with the mean accuracy on co-visible questions among its parts."""
+
+    def finding(results: RunResults) -> Finding | None:
+        found = row.finding(results)
+        cells = results.cells(arm, part="in_context")
+        if found is None or cells is None:
+            return found
+        return found.model_copy(update={"parts": {**found.parts, RECALL: stats.mean(cells)}})
+
+    return finding
+
+
+def _reached(words: str, value: Callable[[Finding], float | None], bar: float) -> rules.Condition:
+    return rules.Condition(
+        f"{words} is at least {bar:g}",
+        lambda found, _: (number := value(found)) is not None and rules.at_least(number, bar),
+    )
+
+
+_BETTER = [
+    rules.above_base(),
+    rules.above_nulls(RANDOM),
+    rules.paired_above("every trained control"),
+]
+_RULE = rules.rule(
+    [*_BETTER, rules.way_to_ceiling(GAP), rules.control_trained()],
+    _BETTER,
+    [
+        _reached(
+            "accuracy with all frames in the prompt", lambda found: found.ceiling, CEILING_BAR
+        ),
+        _reached(RECALL, lambda found: found.parts.get(RECALL), RECALL_BAR),
+    ],
+)
+
+CLAIMS = (
+    *(
+        replace(row, finding=_with_recall(row, arm), rule=_RULE)
+        for arm in METHODS
+        for row in EFFECTS
+        if row.id == f"{arm}-out-of-context" and not row.words
+    ),
+    *SHARED,
+)
