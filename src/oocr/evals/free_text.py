@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal, InvalidOperation
 
@@ -62,7 +62,7 @@ def answers(
     groups: dict[tuple[int, object], dict[Prompt, list[int]]] = {}
     acting: dict[tuple[int, object], Intervention | None] = {}
     for index, item in enumerate(items):
-        acts = _at_own_spans(item, intervention)
+        acts = at_spans(intervention, item.prompt, item.spans)
         spans: object = tuple(acts.spans.items()) if isinstance(acts, Vector) else acts is None
         key = (item.max_tokens, spans)
         groups.setdefault(key, {}).setdefault(item.prompt, []).append(index)
@@ -80,17 +80,19 @@ def answers(
     return texts
 
 
-def _at_own_spans(item: FreeTextExample, intervention: Intervention | None) -> Intervention | None:
-    """The intervention with the item's span texts; None where a vector finds none of its spans."""
+def at_spans(
+    intervention: Intervention | None, prompt: Prompt, spans: Mapping[str, str]
+) -> Intervention | None:
+    """The intervention with a question's span texts; None where a vector finds none of its own."""
     if not isinstance(intervention, Vector):
         return intervention
     needed = spans_of(intervention.positions)
     if not needed:
         return intervention
-    text = prompt_text(item.prompt)
-    spans = {**intervention.spans, **item.spans}
-    if any(spans.get(name, "\0") in text for name in needed):
-        return replace(intervention, spans=spans)
+    text = prompt_text(prompt)
+    known = {**intervention.spans, **spans}
+    if any(known.get(name, "\0") in text for name in needed):
+        return replace(intervention, spans=known)
     return None
 
 

@@ -1,0 +1,73 @@
+"""`oocr export RUN`: a finished run in the format of another tool."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+
+from oocr.errors import InputError
+from oocr.io import check_output
+from oocr.runs.folder import RunFolder
+
+
+@dataclass(frozen=True, slots=True)
+class RunFormat:
+    """How a run is written; `write` fills a new folder and returns how its tool reads it.
+
+    `extra` is what has to be installed for it, and `module` a module that this brings.
+    """
+
+    write: Callable[[RunFolder, Path], str]
+    extra: str = ""
+    module: str = ""
+
+
+def export_run(folder: Path, to: str, out: Path, console: Console) -> None:
+    """Write a run for another tool into a new folder, and print how that tool reads it."""
+    format = RUN_FORMATS[to]
+    if format.module and find_spec(format.module) is None:
+        raise InputError(
+            f"--to {to}: {format.module} is not installed; install it with: "
+            f"pip install 'oocr[{format.extra}]'"
+        )
+    check_output(out, inputs=[folder])
+    use = format.write(finished_run(folder), out)
+    console.print(f"{escape(str(out))}\n  use: {escape(use)}")
+
+
+def finished_run(folder: Path) -> RunFolder:
+    """The run of a folder; InputError: there is none, or it is not finished."""
+    if not folder.exists():
+        raise InputError(f"{folder}: there is no such run")
+    if not folder.is_dir():
+        raise InputError(f"{folder}: this is a file; allowed: the folder of a finished run")
+    run = RunFolder(folder)
+    if not run.info.complete or run.rows is None:
+        raise InputError(
+            f"{folder}: the run is not finished; `oocr run` on its config.yaml goes on"
+        )
+    return run
+
+
+def _lm_eval_task(run: RunFolder, out: Path) -> str:
+    from oocr.runs.lm_eval_task import write_lm_eval_tasks
+
+    return write_lm_eval_tasks(run, out)
+
+
+def _inspect(run: RunFolder, out: Path) -> str:
+    from oocr.inspect.logs import write_logs
+
+    return write_logs(run, out)
+
+
+RUN_FORMATS = {
+    "inspect": RunFormat(_inspect, extra="inspect", module="inspect_ai"),
+    "lm-eval-task": RunFormat(_lm_eval_task),
+}
+"""What a run is written for."""
