@@ -203,10 +203,12 @@ def test_peft_and_lm_eval_are_written_with_the_way_to_use_them(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--to", "onnx", "--out", "x"], "--to onnx: allowed: gguf, peft, lm-eval"),
+        (["--to", "onnx", "--out", "x"], "--to onnx: allowed: gguf, peft, lm-eval, vllm-lens"),
         (["--to", "peft", "--out", "x"], "--model: missing; peft needs"),
         (["--to", "lm-eval", "--out", "x.pt"], "--model: missing; lm-eval needs"),
         (["--to", "gguf", "--out", "."], "--out .: is there already"),
+        (["--to", "lm-eval-task", "--out", "x"], "nowhere.safetensors: there is no such run"),
+        (["--to", "lm-eval-task", "--out", "x", "--everywhere"], "it takes a whole run"),
     ],
 )
 def test_wrong_options_are_refused_before_anything_is_read(

@@ -18,7 +18,8 @@ from oocr.plugins import load_group
 ROOT = Path(__file__).parents[2]
 OTHERS = {
     *("--control-vector", "--lora", "--merge"),  # llama.cpp
-    "--model_args",  # lm-eval
+    *("--model_args", "--include_path", "--apply_chat_template", "--tasks"),  # lm-eval
+    *("--enable-steer-vector", "--steering-config", "--no-enable-prefix-caching"),  # vLLM
     "--revision",  # hf
     *("--no-deps", "--dest", "--no-input", "--only-binary", "--no-cache-dir", "--quiet"),  # pip
     "--disable-pip-version-check",

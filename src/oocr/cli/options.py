@@ -21,6 +21,7 @@ Quick = Annotated[
 VectorFile = Annotated[
     Path, Argument(help="a vector, of any project: .safetensors, .pt, .npy, GGUF control vector")
 ]
+Exported = Annotated[Path, Argument(help="a vector, of any project, or the folder of a run")]
 VectorLayer = Annotated[
     Text, Option("--layer", help="its block, if the file does not say; of several: 12 or 2,4,6")
 ]

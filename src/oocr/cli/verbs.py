@@ -242,10 +242,16 @@ def vector(
 
 @app.command()
 def export(
-    file: options.VectorFile,
-    to: Annotated[str, Option(help="gguf (llama.cpp, repeng), peft or lm-eval")],
-    out: Annotated[Path, Option(help="the file to write; for peft a folder")],
-    model: Annotated[Text, Option(help="the vector's model; gguf does not need it")] = None,
+    file: options.Exported,
+    to: Annotated[
+        str,
+        Option(
+            help="a vector: gguf (llama.cpp, repeng), peft, lm-eval, vllm-lens, easysteer, "
+            "neuronpedia; a run: inspect, lm-eval-task"
+        ),
+    ],
+    out: Annotated[Path, Option(help="the file to write; for peft and runs a folder")],
+    model: Annotated[Text, Option(help="the vector's model; peft and lm-eval need it")] = None,
     everywhere: Annotated[
         bool, Option("--everywhere", help="write it although the other tool adds it at all tokens")
     ] = False,
@@ -253,9 +259,9 @@ def export(
     positions: options.VectorPositions = None,
     site: options.VectorSite = None,
 ) -> None:
-    """Write a vector in the format of another tool.
+    """Write a vector, or a run, in the format of another tool.
 
-    A vector that the other tool cannot express is refused.
+    What the other tool cannot express is refused.
     """
     from oocr.cli.export import export
     from oocr.cli.vector import Chosen
