@@ -113,7 +113,7 @@ def test_every_import_is_declared() -> None:
             elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
                 imported.add(node.module.split(".")[0])
     providers = importlib.metadata.packages_distributions()
-    asked = [requirement for extra in ("judge", "inspect") for requirement in EXTRAS[extra]]
+    asked = [requirement for extra in ("judge", "inspect", "play") for requirement in EXTRAS[extra]]
     wanted = [*PROJECT["project"]["dependencies"], *asked]  # the latter are imported when asked for
     declared = {canonicalize_name(Requirement(requirement).name) for requirement in wanted}
     missing = {

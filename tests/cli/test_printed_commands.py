@@ -21,6 +21,7 @@ OTHERS = {
     *("--model_args", "--include_path", "--apply_chat_template", "--tasks"),  # lm-eval
     *("--enable-steer-vector", "--steering-config", "--no-enable-prefix-caching"),  # vLLM
     "--revision",  # hf
+    "--log-dir",  # Inspect
     *("--no-deps", "--dest", "--no-input", "--only-binary", "--no-cache-dir", "--quiet"),  # pip
     "--disable-pip-version-check",
     *("--plus", "--minus"),  # names in style sheets
