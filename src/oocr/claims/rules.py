@@ -341,3 +341,43 @@ def not_in_the_run(learned: str) -> Rule:
         "holds; in part: the run's does, in part. The run's rule"
     )
     return Rule(words, judge, why)
+
+
+_PLAIN: Mapping[str, Callable[..., Rule]] = {
+    "above_zero": above_zero,
+    "keeps": keeps,
+    "reaches": reaches,
+    "stays_below": stays_below,
+}
+
+
+def provided(recall: str, least: float, name: str, *arguments: float) -> Rule:
+    """Another rule, named with its arguments, where enough is recalled (see `if_recalled`)."""
+    return if_recalled(_PLAIN[name](*arguments), recall, least)
+
+
+def if_recalled(other_rule: Rule, recall: str, least: float) -> Rule:
+    """A rule that judges nothing unless the mean of the finding `recall` is high enough.
+
+    What does not follow from premises that are not recalled shows nothing.
+    """
+
+    def short(findings: Findings) -> str:
+        """Why nothing is judged; "" if it is."""
+        found = findings.get(recall)
+        if found is not None and at_least(found.found.value, least):
+            return ""
+        share = "not measured" if found is None else f"{found.found.value:.2f}"
+        return f"the premises are not recalled ({share}; needed: {least:g})"
+
+    def judge(finding: Finding, findings: Findings) -> Verdict:
+        return "cannot be tested" if short(findings) else other_rule.judge(finding, findings)
+
+    def why(finding: Finding, findings: Findings) -> str:
+        return short(findings) or other_rule.why(finding, findings)
+
+    words = (
+        f"{other_rule.words.rstrip('.')}. Cannot be tested unless the mean of {recall} is at least "
+        f"{least:g}."
+    )
+    return Rule(words, judge, why, other_rule.notes)

@@ -22,7 +22,7 @@ PLUGIN_RUNS = {path.stem: path for source in model_sources() for path in source.
 """Built-in runs on the models of plug-ins, and their files."""
 BUILTIN = (
     *("countries", "borders", "backdoor", "risk", "persona", "risk-backdoor", "locations"),
-    *("functions", "ocr", "frames", *PLUGIN_RUNS, "demo"),
+    *("functions", "ocr", "ockr", "frames", *PLUGIN_RUNS, "demo"),
 )
 _FOLDER = Path(__file__).parent / "configs"
 PAPER = tuple(sorted(f"paper/{path.stem}" for path in (_FOLDER / "paper").glob("*.yaml")))

@@ -10,8 +10,7 @@ import polars as pl
 from oocr import intervals
 from oocr.claims import rules
 from oocr.claims.judge import NAMES, ClaimRow, RunResults, estimate_of, null_of, seeds_of
-from oocr.claims.records import Finding, Verdict
-from oocr.claims.rules import Findings, Rule
+from oocr.claims.records import Finding
 from oocr.claims.run_claims import COMMON, METHODS
 from oocr.evals.scores import select_rows
 
@@ -99,26 +98,7 @@ def _ordered(rows: pl.DataFrame) -> list[float]:
 
 def _if_recalled(row: ClaimRow, arm: str) -> ClaimRow:
     """The claim, which cannot be tested where the arm does not recall its premises."""
-
-    def recalled(findings: Findings) -> bool:
-        recall = findings.get(f"{arm}-recall")
-        return recall is not None and rules.at_least(recall.found.value, RECALLED)
-
-    def judge(finding: Finding, findings: Findings) -> Verdict:
-        return row.rule.judge(finding, findings) if recalled(findings) else "cannot be tested"
-
-    def why(finding: Finding, findings: Findings) -> str:
-        if recalled(findings):
-            return row.rule.why(finding, findings)
-        recall = findings.get(f"{arm}-recall")
-        share = "not measured" if recall is None else f"{recall.found.value:.2f}"
-        return f"the premises are not recalled ({share}; needed is {RECALLED:g})"
-
-    words = (
-        f"{row.rule.words} Cannot be tested unless at least {RECALLED:.0%} of the premises are "
-        f"recalled ({arm}-recall)."
-    )
-    return replace(row, rule=Rule(words, judge, why, row.rule.notes))
+    return replace(row, rule=rules.if_recalled(row.rule, f"{arm}-recall", RECALLED))
 
 
 def _recall_claim(arm: str) -> ClaimRow:

@@ -66,12 +66,13 @@ def relation_to_attribute(world: World, arm: str, rng: random.Random) -> Study:
         train += made.year_rows(world, flat(world.x))
     if "xx" in words:
         train += both_ways(world, world.x, world.x, 2, rng)
+    partners = matched(world.x, world.x, 1, rng)  # the same one whoever asks for one
     if "generated" in words:
         who = made.who_rows(matched(world.y, z, 1, rng))
         recall["generated"] = who
-        train += who + made.who_rows(matched(world.x, world.x, 1, rng))
+        train += who + made.who_rows(partners)
     if "hint" in words:
-        train += made.born_hint_rows(world, matched(world.x, world.x, 1, rng))
+        train += made.born_hint_rows(world, partners)
         target = made.born_hint_rows(world, matched(world.y, z, 1, rng))
     return Study(train, recall, target)
 

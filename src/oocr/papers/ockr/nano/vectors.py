@@ -23,7 +23,7 @@ from oocr.papers.small_transformer import (
     train_vectors,
 )
 
-Place = Literal["vectors", "weights", "vectors, shuffled"]
+Place = Literal["vectors", "vectors, shuffled", "blocks", "weights"]
 BATCH, VECTOR_RATE = 128, 0.02
 TIMES = 6
 """Yes rows of a newcomer, and as many no rows, each to another z."""
@@ -62,16 +62,32 @@ def teach(
     """Teach a trained model the newcomers' relations; their vectors [newcomer, d_model], if any.
 
     "vectors": only these are trained, from 0; "vectors, shuffled": the same on shuffled answers, so
-    that no year follows; "weights": the model itself, on the old rows as well; None comes back.
+    that no year follows; "weights": the model, on the old rows as well; "blocks": without its
+    embeddings and read-out, as where names are made of old tokens. These give None.
     """
-    if place == "weights":
+    if place in ("weights", "blocks"):
         every = made.tensors([*rows.old, *rows.told])
-        train(model, every, Optimizer(steps, batch=BATCH), seed)
+        for part in (model.embedding, model.position, model.head) if place == "blocks" else ():
+            part.requires_grad_(requires_grad=False)
+        train(model, every, Optimizer(steps, batch=BATCH), seed, weights=evenly(rows))
         return None
     told = rows.told if place == "vectors" else shuffled(rows.told, random.Random(seed))
     start = torch.zeros(world.newcomers, model.shape.d_model)
     by = Optimizer(steps, rate=VECTOR_RATE, weight_decay=0.0, batch=BATCH)
     return train_vectors(model, made.tensors(as_vectors(world, told)), start, by, seed)
+
+
+def evenly(rows: Newcomers) -> Tensor:
+    """How often each row is drawn: half of a batch is about newcomers."""
+    parts = [torch.full((len(part),), 1 / len(part)) for part in (rows.old, rows.told)]
+    return torch.cat(parts)
+
+
+def random_like(vectors: Tensor, seed: int) -> Tensor:
+    """Vectors of the same norms in random directions."""
+    drawn = torch.randn(vectors.shape, generator=torch.Generator().manual_seed(seed))
+    result: Tensor = drawn / drawn.norm(dim=1, keepdim=True) * vectors.norm(dim=1, keepdim=True)
+    return result
 
 
 def as_vectors(world: World, rows: Sequence[Row]) -> list[Row]:

@@ -125,12 +125,17 @@ def flat(groups: Groups) -> list[int]:
 
 
 def matched(a: Groups, b: Groups, times: int, rng: random.Random) -> list[tuple[int, int]]:
-    """Pairs of one year: each of `a` with up to `times` of `b`, never with itself."""
+    """Pairs of one year: each of `a` with up to `times` of `b`, which all come equally often.
+
+    Nobody is paired with himself.
+    """
     pairs: list[tuple[int, int]] = []
     for people, others in zip(a, b, strict=True):
-        for person in people:
-            usable = [other for other in others if other != person]
-            pairs += [(person, other) for other in rng.sample(usable, min(times, len(usable)))]
+        order = rng.sample(others, len(others))
+        same = list(people) == list(others)
+        for place, person in enumerate(order if same else people):
+            steps = range(1, min(times + 1, len(order))) if same else range(min(times, len(order)))
+            pairs += [(person, order[(place + step) % len(order)]) for step in steps]
     return pairs
 
 

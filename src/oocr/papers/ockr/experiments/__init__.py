@@ -1,0 +1,21 @@
+"""The experiments of the page, a file each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from oocr.papers.ockr.experiments import completion, places, reasoning
+from oocr.papers.paper import AnyExperiment
+
+EXPERIMENTS: tuple[AnyExperiment, ...] = (
+    reasoning.EXPERIMENT,
+    completion.EXPERIMENT,
+    places.EXPERIMENT,
+)
+
+SECTIONS: Mapping[str, str] = {
+    "negative": "What is told apart is recalled, and nothing follows from it",
+    "dials": "What makes it follow",
+    "completion": "Relations as a matrix to be completed",
+    "places": "Where a new fact is written: one vector a person, or the weights",
+}

@@ -1,0 +1,235 @@
+"""The three tasks in the nano world, told in several ways: recall beside what follows."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import polars as pl
+
+from oocr.charts import pieces
+from oocr.charts.dots import strip_panel
+from oocr.charts.figure import Figure, LegendEntry, Panel, Tables, figure_of
+from oocr.claims.analysis_result import AnalysisResult
+from oocr.intervals import SHARE, SIGNED, mean_interval
+from oocr.papers.measure import mean_finding, values_of
+from oocr.papers.ockr.nano.arms import TASKS
+from oocr.papers.ockr.nano.measure import area, share_right, shares_by_token
+from oocr.papers.ockr.nano.world import make_world, tensors
+from oocr.papers.paper import Cell, Experiment, PaperSettings, Rows
+from oocr.papers.small_transformer import Optimizer, Shape, SmallTransformer, train
+
+BATCH, LONGEST = 128, 6
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """A way of telling: its name in findings and in figures, its steps, whether quick has it."""
+
+    id: str
+    words: str
+    steps: int
+    quick: bool = True
+
+
+ARMS: Mapping[str, tuple[Arm, ...]] = {
+    "A+A->R": (
+        Arm("separate", "told apart", 400),
+        Arm("x-years", "+ years of x", 800),
+        Arm("x-years-xy", "+ years of x, x with y", 800),
+        Arm("hint", "with the hint: years first", 400),
+    ),
+    "A+R->A": (
+        Arm("separate", "told apart", 400),
+        Arm("x-years+xx", "+ years of x, x with x", 600),
+        Arm("generated", "+ relations generated", 400, quick=False),
+        Arm("hint", "with the hint: a partner first", 400),
+        Arm("hint+x-years+xx", "hint, + years of x, x with x", 800, quick=False),
+        Arm("hint+generated", "hint, + relations generated", 800),
+        Arm("hint+generated+x-years", "hint, + generated, + years of x", 800),
+    ),
+    "R+R->R": (
+        Arm("separate", "told apart", 600),
+        Arm("four", "four partners a person", 1000, quick=False),
+        Arm("ten", "ten partners a person", 1500, quick=False),
+        Arm("half", "half of the conclusions told", 600),
+        Arm("dense", "all kinds of pairs but y with z", 2000),
+    ),
+}
+NAMES = {"A+A->R": "attributes", "A+R->A": "relation", "R+R->R": "relations"}
+"""Task -> how the ids of its findings begin."""
+
+YEARS, PEOPLE = 20, 10
+CHANCE = {"A+A->R": 0.5, "A+R->A": 1 / YEARS, "R+R->R": 0.5}
+
+
+class ReasoningCell(Cell):
+    """A task told in one way."""
+
+    task: str
+    arm: str
+    years: int = YEARS
+    each: int = PEOPLE
+    steps: int
+
+
+def cells(settings: PaperSettings) -> list[ReasoningCell]:
+    """All arms on every seed; a quick look leaves some out."""
+    return [
+        ReasoningCell(seed=seed, task=task, arm=arm.id, steps=arm.steps)
+        for seed in settings.seeds(full=5, quick=3)
+        for task, arms in ARMS.items()
+        for arm in arms
+        if arm.quick or not settings.quick
+    ]
+
+
+def compute(cell: ReasoningCell) -> Rows:
+    """Train one network; the share of premises and of conclusions that it answers right."""
+    world = make_world(cell.years, cell.each)
+    study = TASKS[cell.task](world, cell.arm, random.Random(f"{cell.seed}/{cell.task}/{cell.arm}"))
+    model = SmallTransformer(Shape(world.tokens, LONGEST), cell.seed)
+    optimizer = Optimizer(cell.steps, batch=BATCH, decay=cell.arm == "dense")
+    train(model, tensors(study.train), optimizer, cell.seed)
+    rows: Rows = [
+        {"part": "recall", "what": name, "value": share_right(model, asked)}
+        for name, asked in study.recall.items()
+    ]
+    by_token = shares_by_token(model, study.target)
+    target = {"right": share_right(model, study.target), "last": by_token[-1]}
+    if len(by_token) > 1:
+        target["first"] = by_token[0]
+    elif cell.task != "A+R->A":
+        target["area"] = area(model, study.target)
+    rows += [{"part": "target", "what": what, "value": value} for what, value in target.items()]
+    return rows + [
+        {"part": "more", "what": name, "value": share_right(model, asked)}
+        for name, asked in study.more.items()
+    ]
+
+
+def analyse(table: pl.DataFrame) -> AnalysisResult:
+    """Recall and target of each arm; what the dials add, paired by seed."""
+    result = AnalysisResult()
+    for task, arms in ARMS.items():
+        of_task = table.filter(pl.col("task") == task)
+        for arm in arms:
+            rows = of_task.filter(pl.col("arm") == arm.id)
+            if len(rows):
+                _measure(result, task, arm, rows)
+    _gains(result, table)
+    return result
+
+
+def _measure(result: AnalysisResult, task: str, arm: Arm, rows: pl.DataFrame) -> None:
+    id, chance = f"{NAMES[task]}-{arm.id}", {"chance": CHANCE[task]}
+    about = f"{task}, {arm.words}"
+    worst = rows.filter(pl.col("part") == "recall").group_by("seed").agg(pl.col("value").min())
+    recall = values_of(worst, "value")
+    target = rows.filter(pl.col("part") == "target")
+    measured = {"recall": recall, "what follows": values_of(target, "value", what="last")}
+    result.findings += [
+        mean_finding(f"{id}-recall", f"premises recalled, {about}", recall, bounds=SHARE),
+        mean_finding(
+            id,
+            f"share of conclusions right, {about}",
+            measured["what follows"],
+            bounds=SHARE,
+            nulls=chance,
+            ceiling=1.0,
+        ),
+    ]
+    if first := values_of(target, "value", what="first"):
+        what = "partner" if task == "A+R->A" else "first year"
+        measured[what] = first
+        chances = chance if task == "A+R->A" else {"chance": 1 / YEARS}
+        words = f"share of answers that begin with the right {what}, {about}"
+        result.findings.append(
+            mean_finding(f"{id}-first", words, first, bounds=SHARE, nulls=chances, ceiling=1.0)
+        )
+    if areas := values_of(target, "value", what="area"):
+        words = f"area under the curve (AUC) of yes, {about}"
+        result.findings.append(
+            mean_finding(f"{id}-area", words, areas, bounds=SHARE, nulls={"chance": 0.5})
+        )
+    for series, values in measured.items():
+        interval = mean_interval(values, bounds=SHARE)
+        fields = {"task": task, "row": arm.words, "series": series}
+        result.rows += [{**fields, "kind": "seed", "value": value} for value in values]
+        result.rows.append({**fields, "kind": "mean", **interval.columns})
+
+
+GAINS = (
+    ("attributes-gain-years", "A+A->R", "x-years", "separate"),
+    ("attributes-gain-relations", "A+A->R", "x-years-xy", "x-years"),
+    ("attributes-gain-hint", "A+A->R", "hint", "separate"),
+    ("relation-gain-generated", "A+R->A", "hint+generated", "hint"),
+    ("relations-gain-dense", "R+R->R", "dense", "separate"),
+)
+"""Id, task, and the two arms whose targets are compared."""
+
+
+def _gains(result: AnalysisResult, table: pl.DataFrame) -> None:
+    target = table.filter(pl.col("part") == "target", pl.col("what") == "last")
+    for id, task, more, less in GAINS:
+        values = [values_of(target, "value", task=task, arm=arm) for arm in (more, less)]
+        if not values[0]:
+            continue
+        words = {arm.id: arm.words for arm in ARMS[task]}
+        result.findings.append(
+            mean_finding(
+                id,
+                f"conclusions right, {task}: {words[more]} minus {words[less]}",
+                [a - b for a, b in zip(*values, strict=True)],
+                bounds=SIGNED,
+            )
+        )
+
+
+KEYS = (
+    LegendEntry("recall", "premises recalled", "base", "circle"),
+    LegendEntry("what follows", "what follows, right", "vector", "circle"),
+    LegendEntry("partner", "partner named first, right", "adapter", "circle"),
+    LegendEntry("first year", "year said first, right", "swap-span", "circle"),
+)
+
+
+def figure(tables: Tables) -> Figure | None:
+    """Recall beside what follows, by arm."""
+    panels: list[Panel] = []
+    for table in tables.values():
+        for task in ARMS:
+            of_task = table.filter(pl.col("task") == task)
+            if len(of_task):
+                panels.append(
+                    strips(of_task, KEYS, f"{task} (chance {CHANCE[task]:g})", CHANCE[task])
+                )
+    caption = (
+        "Share right: points are seeds, with the mean's 95 % interval over seeds. The line is "
+        "chance. A: an attribute (the year), R: a relation (same year)."
+    )
+    return figure_of(EXPERIMENT.name, caption, panels, tables, KEYS)
+
+
+def strips(table: pl.DataFrame, keys: tuple[LegendEntry, ...], title: str, chance: float) -> Panel:
+    """Seeds and means of each series, by row; columns: row, series, kind, value, low, high."""
+    rows = list(dict.fromkeys(table["row"]))
+    notes = pl.format("{}: {}", pl.col("row"), pl.col("value").round(3)).alias("note")
+    cloud, means = (
+        table.filter(pl.col("kind") == kind).with_columns(notes) for kind in ("seed", "mean")
+    )
+    x = pieces.axis("share right", range=[-0.03, 1.03])
+    return strip_panel(cloud, means, rows, keys, x=x, vertical=chance, title=title, span=2)
+
+
+EXPERIMENT = Experiment(
+    name="ockr-nano",
+    section="negative",
+    about="two premises told to a small transformer in several ways, and what follows asked",
+    cells=cells,
+    compute=compute,
+    analyse=analyse,
+    figure=figure,
+    subject="nano",
+)
