@@ -169,6 +169,7 @@ def write_new(path: Path, text: str = "") -> bool:
         RunError: the disk is full or the folder cannot be written; nothing is left behind.
     """
     with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
         try:
             handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
         except FileExistsError:

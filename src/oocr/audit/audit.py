@@ -187,6 +187,7 @@ def audit(
         gates=gates,
         strips=_strips(model, batches[reporting], moved[reporting], vector),
         cost=_cost(model, changed, vector, first),
+        means=tuple(means),
         kind=kind_of(best, effect),
         verdict=verdict_of(best, effect, gates),
     )

@@ -4,6 +4,7 @@ An audit's folder:
     audit.json           `Audit` without its vectors' numbers
     vector.safetensors   the mean difference at the best block, added at every token
     fitted.safetensors   the best single vector there, if one was trained
+    means.safetensors    the mean difference at every block: `means` [block, d_model], and the first
     blocks.parquet       one row per block: `block_rows`
     tokens.parquet       one row per token of the texts that are shown
     report.html
@@ -14,22 +15,25 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
 from pydantic import ConfigDict, Field, ValidationError, computed_field
+from safetensors import safe_open
 
 from oocr import html
 from oocr.errors import InputError
 from oocr.explain.constancy import Constancy
 from oocr.explain.lens import LensToken
 from oocr.intervals import Interval
-from oocr.io import Record, write_text
+from oocr.io import Record, write_tensors, write_text
 from oocr.steering.vectors import Vector
 
 FORMAT = "oocr-audit-1"
 FILE, VECTOR_FILE, FITTED_FILE = "audit.json", "vector.safetensors", "fitted.safetensors"
+MEANS_FILE = "means.safetensors"
 
 CONSTANT, PARTLY = 0.8, 0.5
 """Least share recovered for the verdicts "a constant vector" and "partly"."""
@@ -176,6 +180,7 @@ class Audit(_WithVector):
         blocks: from the first changed block on.
         best: the block at which the vector recovers most, on the choosing texts.
         vector: the mean difference there, at every token.
+        means: the mean difference at each of `blocks`.
         random: share recovered there by random directions of its norm, on average.
         fitted: the best single vector there; None: not asked for, or there is nothing to fit.
         says, against: the tokens that the vector makes likelier, and less likely.
@@ -202,6 +207,7 @@ class Audit(_WithVector):
     gates: tuple[HighChangeToken, ...]
     strips: tuple[TokenTrace, ...]
     cost: NeutralCost
+    means: tuple[Vector, ...] = Field(default=(), exclude=True, repr=False)
 
     @property
     def at_best(self) -> BlockRecovery:
@@ -215,6 +221,10 @@ class Audit(_WithVector):
         fitted.unlink(missing_ok=True)
         if self.fitted is not None and self.fitted.steps:
             self.fitted.vector.save(fitted)
+        if self.means:
+            stacked = torch.stack([mean.direction for mean in self.means])
+            first = {"first": str(self.means[0].layer)}
+            write_tensors(folder / MEANS_FILE, {"means": stacked}, first)
         return write_text(folder / FILE, self.model_dump_json(indent=1) + "\n")
 
     @staticmethod
@@ -233,7 +243,8 @@ class Audit(_WithVector):
                 fitted.pop("norm")
                 trained = folder / FITTED_FILE
                 fitted["vector"] = Vector.load(trained) if fitted["steps"] else vector
-            return Audit.model_validate({**values, "vector": vector})
+            means = _read_means(folder / MEANS_FILE, vector)
+            return Audit.model_validate({**values, "vector": vector, "means": means})
         except (OSError, ValueError, KeyError, TypeError, AttributeError, ValidationError) as error:
             raise InputError(f"{path}: not an audit of this library: {error}") from error
 
@@ -248,6 +259,17 @@ class Audit(_WithVector):
             "says": " ".join(repr(token.token) for token in self.says[:8]),
         }
         return html.facts("Audit", values)
+
+
+def _read_means(path: Path, like: Vector) -> tuple[Vector, ...]:
+    """The mean differences of an audit; none of one by an earlier version."""
+    if not path.is_file():
+        return ()
+    with safe_open(path, framework="pt") as file:
+        stacked, first = file.get_tensor("means"), int(file.metadata()["first"])
+    return tuple(
+        replace(like, layer=first + place, direction=mean) for place, mean in enumerate(stacked)
+    )
 
 
 def block_rows(audit: Audit) -> list[dict[str, Any]]:

@@ -6,7 +6,9 @@ import hashlib
 import re
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,7 @@ from oocr.audit.passes import MOST_TOKENS
 from oocr.audit.record import UNJUDGED, Audit, AuditInfo
 from oocr.audit.source import AuditSource, facts_of, is_here, source_of
 from oocr.charts.pieces import number, percent
-from oocr.data.texts import read_texts
+from oocr.data.texts import DistinctTexts, read_texts
 from oocr.engine.memory import shape_of
 from oocr.engine.selftest import load_model
 from oocr.engine.trainable import versions
@@ -33,6 +35,7 @@ from oocr.models.load import placement
 from oocr.models.out_of_memory import memory_errors
 from oocr.report.audit_page import build_audit_page
 from oocr.runs.memory_estimate import check_loading
+from oocr.steering.adapters import Adapter
 from oocr.words import ranges
 
 _STYLES = {
@@ -65,79 +68,126 @@ def audit_source(
     """Audit a fine-tune, print what was found, and write it into a folder of `out`."""
     console = Console(highlight=False, soft_wrap=True)
 
-    placement(load["dtype"], load["device"], None)  # refuses what is not here, before all else
-    beside = 0  # bytes of the base, when the checkpoint is loaded
-
-    def loaded(name: str) -> LanguageModel:
-        check_loading({"name": name, **load}, beside)
-        return load_model(name, **load, on_progress=lambda text: console.print(escape(text)))
-
-    check_output(out, folder=True, inputs=[path for path in (given, texts) if path is not None])
-    read = None if texts is None else read_texts(texts)
-    if read is not None and len(read.places) < 3:
-        raise InputError(f"{texts}: texts: found {len(read.places)}; allowed: 3 or more")
-    notes: list[str] = []
-
-    def note(words: str) -> None:
-        notes.append(words)
-        console.print(f"[yellow]note:[/] {escape(words)}")
-
-    if read is not None and read.mended:
-        note(f"{texts}: {'; '.join(read.mended)}")
+    plan = plan_of(texts, fit_steps, load, out, command, console, inputs=[given])
     source = source_of(given, checkpoint=checkpoint, alpha=alpha, base=base)
-    model = _base(source, base, loaded)
-    beside = shape_of(model).weights
-    changed = source.adapter or loaded(given)
-    for words in _notes(source, model):
-        note(words)
-    texts_name = "built-in neutral passages" if texts is None else texts.name
-    console.print(
-        f"[bold]{escape(source.name)}[/] ({escape(source.what)}) on {escape(model.name)}; "
-        f"texts: {escape(texts_name)}"
-    )
-    depends_on = (None if read is None else tuple(read.places), fit_steps)
-    folder = out / f"{_slug(source.name)}-{_digest(source, model, changed, depends_on)}"
-    check_output(folder, folder=True)
-    began = time.perf_counter()
-    with memory_errors(f"auditing {source.name}", MORE_ROOM):
-        findings = audit(
-            model,
-            changed,
-            None if read is None else read.places,
-            fit_steps=fit_steps,
-            on_progress=lambda text: console.print(f"  [dim]{escape(text)} …[/]"),
-            on_note=note,
-        )
-    models = [each for each in (model, changed) if isinstance(each, LanguageModel)]
-    notes += [  # said when they were loaded
-        f"{each.name}: left out: {each.source['left out']}"
-        for each in models
-        if "left out" in each.source
-    ]
-    if isinstance(changed, LanguageModel):
-        facts = {f"{key} of it": text for key, text in changed.about.items()}
-    else:
-        facts = dict(facts_of(changed))
-    info = AuditInfo(
-        name=source.name,
-        source=given,
-        what=source.what,
-        facts=facts,
-        model=model.about,
-        texts=texts_name,
-        notes=tuple(notes),
-        command=command,
-        versions=versions(),
-        date=datetime.now(UTC).isoformat(timespec="seconds"),
-        seconds=round(time.perf_counter() - began, 1),
-    )
-    record = findings.model_copy(update={"info": info})
-    _print(console, record)  # first: it is known, whether or not it can be written
-    build_audit_page(record, folder)
-    record.save(folder)  # audit.json last: where it is, the folder is whole
+    model = _base(source, base, partial(loaded_base, load=load, console=console))
+    changed = source.adapter or loaded_base(given, load, console, shape_of(model).weights)
+    _, folder = plan.done(source, model, changed)
     console.print(f"\nreport  {escape(str(folder / 'report.html'))}")
     console.print(f"vector  {escape(str(folder / 'vector.safetensors'))}")
     return folder
+
+
+def loaded_base(
+    name: str, load: dict[str, Any], console: Console, beside: int = 0
+) -> LanguageModel:
+    """A model, if it has room beside so many bytes."""
+    check_loading({"name": name, **load}, beside)
+    return load_model(name, **load, on_progress=lambda text: console.print(escape(text)))
+
+
+def plan_of(
+    texts: Path | None,
+    fit_steps: int,
+    load: dict[str, Any],
+    out: Path,
+    command: str,
+    console: Console,
+    *,
+    inputs: Sequence[str],
+) -> AuditPlan:
+    """How fine-tunes are audited; `InputError` for what cannot be, before a model is loaded."""
+    placement(load["dtype"], load["device"], None)
+    check_output(out, folder=True, inputs=[path for path in (*inputs, texts) if path is not None])
+    if texts is None:
+        return AuditPlan(None, fit_steps, out, command, console)
+    read = read_texts(texts)
+    if len(read.places) < 3:
+        raise InputError(f"{texts}: texts: found {len(read.places)}; allowed: 3 or more")
+    notes = (f"{texts}: {'; '.join(read.mended)}",) if read.mended else ()
+    for words in notes:
+        console.print(f"[yellow]note:[/] {escape(words)}")
+    return AuditPlan(read, fit_steps, out, command, console, notes, texts.name)
+
+
+@dataclass(frozen=True)
+class AuditPlan:
+    """How fine-tunes are audited: on which texts, with what, into which folder of all audits.
+
+    `texts` None: the built-in passages; `notes` are of the texts.
+    """
+
+    texts: DistinctTexts | None
+    fit_steps: int
+    out: Path
+    command: str
+    console: Console
+    notes: tuple[str, ...] = ()
+    name: str = "built-in neutral passages"
+
+    def folder(
+        self, source: AuditSource, model: LanguageModel, changed: Adapter | LanguageModel
+    ) -> Path:
+        """Where a fine-tune's audit lies: its name, and a hash of what the numbers depend on."""
+        depends_on = (None if self.texts is None else tuple(self.texts.places), self.fit_steps)
+        return self.out / f"{_slug(source.name)}-{_digest(source, model, changed, depends_on)}"
+
+    def done(
+        self, source: AuditSource, model: LanguageModel, changed: Adapter | LanguageModel
+    ) -> tuple[Audit, Path]:
+        """Audit a fine-tune, print what was found, and write it into its folder."""
+        console, notes = self.console, list(self.notes)
+
+        def note(words: str) -> None:
+            notes.append(words)
+            console.print(f"[yellow]note:[/] {escape(words)}")
+
+        for words in _notes(source, model):
+            note(words)
+        console.print(
+            f"[bold]{escape(source.name)}[/] ({escape(source.what)}) on {escape(model.name)}; "
+            f"texts: {escape(self.name)}"
+        )
+        folder = self.folder(source, model, changed)
+        check_output(folder, folder=True)
+        began = time.perf_counter()
+        with memory_errors(f"auditing {source.name}", MORE_ROOM):
+            findings = audit(
+                model,
+                changed,
+                None if self.texts is None else self.texts.places,
+                fit_steps=self.fit_steps,
+                on_progress=lambda text: console.print(f"  [dim]{escape(text)} …[/]"),
+                on_note=note,
+            )
+        models = [each for each in (model, changed) if isinstance(each, LanguageModel)]
+        notes += [  # said when they were loaded
+            f"{each.name}: left out: {each.source['left out']}"
+            for each in models
+            if "left out" in each.source
+        ]
+        if isinstance(changed, LanguageModel):
+            facts = {f"{key} of it": text for key, text in changed.about.items()}
+        else:
+            facts = dict(facts_of(changed))
+        info = AuditInfo(
+            name=source.name,
+            source=source.given,
+            what=source.what,
+            facts=facts,
+            model=model.about,
+            texts=self.name,
+            notes=tuple(notes),
+            command=self.command,
+            versions=versions(),
+            date=datetime.now(UTC).isoformat(timespec="seconds"),
+            seconds=round(time.perf_counter() - began, 1),
+        )
+        record = findings.model_copy(update={"info": info})
+        _print(console, record)  # first: it is known, whether or not it can be written
+        build_audit_page(record, folder)
+        record.save(folder)  # audit.json last: where it is, the folder is whole
+        return record, folder
 
 
 def _base(

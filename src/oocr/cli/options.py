@@ -32,8 +32,11 @@ VectorSite = Annotated[
     Text, Option("--site", help="output that it is added to, if the file does not say: block, mlp")
 ]
 Out = Annotated[Path, Option(file_okay=False, help="folder of all runs")]
-FineTune = Annotated[
-    str, Argument(help="a LoRA (PEFT folder, Hugging Face id, .pt), or a fine-tuned checkpoint")
+FineTunes = Annotated[
+    list[str] | None,
+    Argument(
+        help="a LoRA (PEFT folder, Hugging Face id, .pt), or a fine-tuned checkpoint; or several"
+    ),
 ]
 Base = Annotated[Text, Option(help="the base model; default: the one that the adapter names")]
 Texts = Annotated[

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -272,7 +273,10 @@ def export(
 
 @app.command()
 def audit(
-    adapter: options.FineTune,
+    adapters: options.FineTunes = None,
+    listed: Annotated[
+        Path | None, Option("--list", help="a file with a fine-tune on each line")
+    ] = None,
     model: options.Base = None,
     texts: options.Texts = None,
     out: Annotated[Path, Option(file_okay=False, help="folder of all audits")] = Path("audits"),
@@ -289,11 +293,18 @@ def audit(
     dtype: options.LoadDtype = "auto",
     device: options.LoadDevice = "auto",
 ) -> None:
-    """Test whether a fine-tune is a constant vector; write it."""
-    from oocr.cli.audit import audit_source
+    """Test whether a fine-tune is a constant vector; write it.
 
-    audit_source(
-        adapter,
+    Of several, also how alike their vectors are; those that are finished are kept.
+    """
+    from oocr.cli.audit import audit_source
+    from oocr.cli.audits import audit_several, read_list
+
+    names = [*(adapters or ()), *(read_list(listed) if listed else ())]
+    if not names:
+        raise InputError("audit: no fine-tune is named; give one or more, or --list FILE")
+    audit = partial(audit_source, names[0]) if len(names) == 1 else partial(audit_several, names)
+    audit(
         base=model,
         texts=texts,
         checkpoint=checkpoint,
