@@ -249,7 +249,7 @@ def at_level(level: float, reach: float) -> Rule:
         f"the mean is within {reach:g} of {level:g}",
         lambda finding, _: at_least(reach, abs(finding.found.value - level)),
     )
-    return rule([inside, near], [near])
+    return rule([inside, near], [inside])
 
 
 def gone(full: float, part: float) -> Rule:

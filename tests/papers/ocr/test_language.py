@@ -20,7 +20,7 @@ from oocr.papers.ocr.language.effects import (
 
 
 def cell(arm: Any, **fields: Any) -> LanguageCell:
-    depths = (0.5,) if arm.endswith("vectors") else ()
+    depths = (0.5,) if "vectors" in arm else ()
     sizes: dict[str, Any] = {"pairs": 3, "bridges": 1, "tests": 2, "steps": 2, "depths": depths}
     return LanguageCell(arm=arm, relation="city-language", **{**sizes, **fields})
 
@@ -45,7 +45,7 @@ def test_each_arm_gives_a_row_for_each_question(arm: str) -> None:
     assert weights_hash(model) == before
     asked = [row for row in rows if row["part"] != "effect"]
     people = Counter((row["control"], row["part"], row["bridge"]) for row in asked)
-    controls = {"untouched": 2, "full": 1, "lora early": 1, "vectors": 5, "full + vectors": 6}
+    controls = {"untouched": 2, "full": 1, "lora early": 1, "vectors": 5, "full + vectors": 7}
     assert len({row["control"] for row in asked}) == controls[arm]
     assert people["random" if "vectors" in arm else "", "implication", False] == 6
     for row in asked:
@@ -65,6 +65,16 @@ def test_vectors_recall_their_facts() -> None:
     own = [row for row in rows if row["part"] == "fact" and not row["control"]]
     assert all(row["right"] for row in own)
     assert {row["block"] for row in own} == {2}
+
+
+def test_a_vector_at_the_output_adds_the_same_to_both_kinds_of_question() -> None:
+    rows = language_rows(tiny_language_model(), cell("vectors, all tokens", depths=(1.0,), tests=1))
+    own = [row for row in rows if not row["control"]]
+    assert {row["block"] for row in own} == {3}
+    # The last block's output: the fact's answer is raised for either question.
+    assert all(row["right"] for row in own if row["part"] == "fact")
+    ranks = {row["rank_all"] for row in own if row["part"] == "implication"}
+    assert min(ranks) >= 1
 
 
 def test_depths_belong_to_vectors() -> None:

@@ -116,9 +116,11 @@ def test_early_and_late_blocks_are_told_apart() -> None:
 
 def test_a_quick_look_has_few_cells_of_the_same_kinds() -> None:
     quick, full = (tasks.cells(PaperSettings(quick=quick)) for quick in (True, False))
-    assert len(quick) == 6
-    assert len(full) == 5 * (6 + 6 + 4 * 3)
+    assert len(quick) == 7
+    assert len(full) == 5 * (7 + 7 + 4 * 3)
     assert len(set(full)) == len(full)
-    assert {cell.arm for cell in quick} == {"untouched", "full", "vectors"}
+    assert {cell.arm for cell in quick} == {
+        *("untouched", "full", "vectors", "vectors, all tokens")
+    }
     figure = tasks.figure({"m": pl.DataFrame(analysed(rows("code", "full", [0] * 5)).rows)})
     assert figure is not None

@@ -32,13 +32,17 @@ def kept(name: str, **ranks: list[float]) -> KeptAnalysis:
 def analyses() -> dict[str, dict[str, KeptAnalysis]]:
     zero, chance = [0.0, 0.2, 0.1, 0.1], [2.0, 1.8, 2.2, 2.0]
     language = kept(
-        "ocr-language", city_vectors=zero, city_full=zero, code_vectors=chance, code_full=zero
+        "ocr-language",
+        city_vectors=zero,
+        city_vectors_all_tokens=chance,
+        city_full=zero,
+        code_vectors=chance,
+        code_full=zero,
     )
     blocks = kept(
         "ocr-blocks",
-        city_vectors_late=chance,
         code_full_vectors_early=[0.4, 0.6, 0.5, 0.5],
-        code_full_vectors_late=chance,
+        code_full_vectors_output=chance,
     )
     return {"ocr-language": {"m": language, "n": language}, "ocr-blocks": {"m": blocks}}
 
@@ -68,8 +72,8 @@ def test_early_and_late_are_compared_setting_by_setting() -> None:
     # city of two models and code with bridges of one; the one without a map is left out.
     assert found["input-vector"].units == 3
     assert found["input-vector"].found.value == pytest.approx((0.95 + 0.95 + 0.75) / 3)
-    assert found["early-minus-late"].found.value == pytest.approx((0.95 + 0.75) / 2)
-    assert len(effects(analyses())) == 2 * 2 + 2 * 2 + 1 + 2
+    assert found["early-minus-late"].found.value == pytest.approx((0.95 + 0.95 + 0.75) / 3)
+    assert len(effects(analyses())) == 2 * 3 + 2 * 2 + 2
     missing = analyse({"ocr-language": {}, "ocr-blocks": {"m": analyses()["ocr-blocks"]["m"]}})
     assert "vector-minus-weights" in missing.missing
 

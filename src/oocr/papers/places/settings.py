@@ -25,7 +25,7 @@ PLACES: Mapping[Place, PlaceLook] = {
     "LoRA below": PlaceLook(Arm("adapter"), "a one-block LoRA, early"),
     "weights": PlaceLook(Arm("all weights"), "all weights"),
     "LoRA above": PlaceLook(Arm("adapter", "late"), "a one-block LoRA, late"),
-    "output vector": PlaceLook(Arm("vector", "late"), "a vector, at the output or a late block"),
+    "output vector": PlaceLook(Arm("vector", "late"), "a vector, at the output"),
 }
 
 
@@ -60,7 +60,7 @@ SETTINGS: tuple[Setting, ...] = (
             "LoRA below": ("ocr-language", "city-lora-early"),
             "weights": ("ocr-language", "city-full"),
             "LoRA above": ("ocr-language", "city-lora-late"),
-            "output vector": ("ocr-blocks", "city-vectors-late"),
+            "output vector": ("ocr-language", "city-vectors-all-tokens"),
         },
         of_models=True,
     ),
@@ -71,7 +71,7 @@ SETTINGS: tuple[Setting, ...] = (
         best=0.0,
         marks={
             "input vector": ("ocr-blocks", "code-full-vectors-early"),
-            "output vector": ("ocr-blocks", "code-full-vectors-late"),
+            "output vector": ("ocr-blocks", "code-full-vectors-output"),
         },
         of_models=True,
     ),

@@ -1,7 +1,8 @@
 """The language tasks on a real model, one arm at a time: rows with ranks, from which claims come.
 
 Arms: the untouched model and its ceiling; joint training of all rows by full fine-tuning or a LoRA;
-a vector for each test name, trained on its fact only, on the frozen model; and two stages: weights
+a vector for each test name (at the name, or at all tokens of its sentences), trained on its fact
+only, on the frozen model; and two stages: weights
 on the bridge names only, then such vectors on the frozen result.
 
 On a frozen model a name's vector depends on that name's rows alone, so the bridge names, whose
@@ -49,6 +50,7 @@ ArmName = Literal[
     "lora early",
     "lora late",
     "vectors",
+    "vectors, all tokens",
     "full + vectors",
     "lora + vectors",
 ]
@@ -86,8 +88,8 @@ class LanguageCell(Cell):
 
     @model_validator(mode="after")
     def _depths_of_vectors(self) -> LanguageCell:
-        if bool(self.depths) != self.arm.endswith("vectors"):
-            allowed = "from 0 to 1" if self.arm.endswith("vectors") else "for vectors"
+        if bool(self.depths) != ("vectors" in self.arm):
+            allowed = "from 0 to 1" if "vectors" in self.arm else "for vectors"
             raise InputError(f"depths: found {self.depths} for {self.arm}; allowed: {allowed}")
         return self
 
@@ -135,6 +137,7 @@ def _rows(model: LanguageModel, cell: LanguageCell, data: LanguageData) -> Itera
             yield from _asked(model, data, data.people, columns)
             if two_stage:
                 yield from _vectors(model, cell, data)
+                yield from _output_vectors(model, cell, data)
 
 
 def _place(model: LanguageModel, arm: ArmName) -> Place | None:
@@ -168,15 +171,17 @@ def _vectors(
 ) -> Iterator[dict[str, Any]]:
     """A vector for each test name, at each depth, with its controls; the model stays frozen."""
     people, numbers = data.tests, [person.pair for person in data.tests]
+    whole = cell.arm == "vectors, all tokens"
     for depth in cell.depths:
         place = Place("vectors", relative_block(model, depth))
-        rows = data.rows("fact", people)
+        rows = data.rows("fact", people, whole=whole)
         learned = learn_at(model, place, rows, steps=VECTOR_STEPS, seed=cell.seed)
         columns: Columns = {"block": place.block}
-        yield from _asked(model, data, people, columns, learned)
+        yield from _asked(model, data, people, columns, learned, whole=whole)
         drawn = random_like(learned, cell.seed)
-        yield from _asked(model, data, people, {**columns, "control": "random"}, drawn)
-        if cell.tests < 2:
+        random = {**columns, "control": "random"}
+        yield from _asked(model, data, people, random, drawn, whole=whole)
+        if cell.tests < 2 or whole:
             continue
         directions = directions_of(learned)
         changed = {
@@ -189,17 +194,30 @@ def _vectors(
             yield from _asked(model, data, people, {**columns, "control": control}, other)
 
 
+def _output_vectors(
+    model: LanguageModel, cell: LanguageCell, data: LanguageData
+) -> Iterator[dict[str, Any]]:
+    """A vector for each test name at all tokens of the last block's output."""
+    place = Place("vectors", model.n_blocks - 1)
+    rows = data.rows("fact", data.tests, whole=True)
+    learned = learn_at(model, place, rows, steps=VECTOR_STEPS, seed=cell.seed)
+    columns: Columns = {"block": place.block, "control": "at the output"}
+    yield from _asked(model, data, data.tests, columns, learned, whole=True)
+
+
 def _asked(
     model: LanguageModel,
     data: LanguageData,
     people: Sequence[Person],
     columns: Mapping[str, Any],
     learned: Learned | None = None,
+    *,
+    whole: bool = False,
 ) -> Iterator[dict[str, Any]]:
     """Facts and implications of people."""
     parts: tuple[Part, ...] = ("fact", "implication")
     for part in parts:
-        answers = ask(model, data.rows(part, people), learned)
+        answers = ask(model, data.rows(part, people, whole=whole), learned)
         yield from _scored(data, people, part, answers, columns)
 
 

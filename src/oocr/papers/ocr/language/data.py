@@ -85,16 +85,25 @@ class LanguageData:
         known = relations()[self.relation]
         return next(iter((known.train if part == "fact" else known.implications).items()))
 
-    def rows(self, part: Part, people: Iterable[Person]) -> tuple[Example, ...]:
-        """Rows to be trained on, or asked: all ten answers are options."""
+    def rows(
+        self, part: Part, people: Iterable[Person], *, whole: bool = False
+    ) -> tuple[Example, ...]:
+        """Rows to be trained on, or asked: all ten answers are options.
+
+        A person's span is the name, or (`whole`) the whole sentence about them.
+        """
         options = self.answers("fact") + self.answers("implication")
+        rows = [
+            example(person, self.pairs, part, self.wording(part), span=self.span(person))
+            for person in people
+        ]
         return tuple(
             replace(
-                example(person, self.pairs, part, self.wording(part), span=self.span(person)),
+                row,
                 options=options,
-                tags={"pair": str(person.pair), "bridge": str(person.bridge)},
+                spans=dict.fromkeys(row.spans, str(row.prompt)) if whole else row.spans,
             )
-            for person in people
+            for row in rows
         )
 
     def told(self) -> tuple[Example, ...]:

@@ -7,18 +7,19 @@ on weights that were trained on the bridge names only (two stages).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import polars as pl
 
 from oocr.charts.figure import Figure, LegendEntry, Tables, figure_of
 from oocr.charts.lines import line_keys, lines_by, lines_panel
 from oocr.claims.analysis_result import AnalysisResult, NotMeasuredError
+from oocr.claims.records import Finding
 from oocr.papers.measure import mean_finding, values_of
 from oocr.papers.ocr.language.arms import DEPTHS, ArmName, LanguageCell
 from oocr.papers.ocr.language.experiments.scores import (
     TASKS,
     UNIT,
+    arm_id,
     asked,
     chance_of,
     chosen,
@@ -29,7 +30,8 @@ from oocr.papers.ocr.language.experiments.tasks import QUICK, compute
 from oocr.papers.paper import ModelExperiment, PaperSettings
 
 SWEEPS: Mapping[tuple[str, ArmName], str] = {
-    ("city", "vectors"): "frozen model; city → language",
+    ("city", "vectors"): "frozen model, at the name; city → language",
+    ("city", "vectors, all tokens"): "frozen model, at all tokens; city → language",
     ("code", "full + vectors"): "weights trained on bridge names; country → code",
     ("code", "lora + vectors"): "LoRA trained on bridge names; country → code",
 }
@@ -44,7 +46,9 @@ CONTROLS = {
 }
 LOOKS = tuple(
     (words, words, colour)
-    for words, colour in zip(SWEEPS.values(), ("vector", "adapter", "swap-span"), strict=True)
+    for words, colour in zip(
+        SWEEPS.values(), ("vector", "other", "adapter", "swap-span"), strict=True
+    )
 )
 
 
@@ -80,7 +84,7 @@ def _sweep(
     result: AnalysisResult, table: pl.DataFrame, task: str, arm: ArmName, words: str, last: int
 ) -> None:
     rows = chosen(table, task, arm)
-    id = f"{task}-{arm.replace(' + ', '-')}"
+    id = f"{task}-{arm_id(arm)}"
     if rows.is_empty():
         raise NotMeasuredError(f"{words}: not in a quick look")
     by_block: dict[int, list[float]] = {}
@@ -113,6 +117,11 @@ def _sweep(
         result.findings.append(
             mean_finding(f"{id}-late-minus-early", measure, differences, unit=UNIT)
         )
+    output = chosen(table, task, arm, "at the output")
+    if not output.is_empty():
+        values = ranks(output, f"{words}, output vectors")
+        finding = _rank(table, f"{id}-output", f"{words}, vectors at the output", values)
+        result.findings.append(finding)
     _controls(result, table, task, arm, words, [b for b in by_block if b in early])
 
 
@@ -125,7 +134,7 @@ def _controls(
     blocks: list[int],
 ) -> None:
     """Early blocks: other vectors in the place of a name's own."""
-    id, found = f"{task}-{arm.replace(' + ', '-')}", dict[str, list[float]]()
+    id, found = f"{task}-{arm_id(arm)}", dict[str, list[float]]()
     for name, (control, what) in CONTROLS.items():
         rows = asked(chosen(table, task, arm, control)).filter(pl.col("block").is_in(blocks))
         if rows.is_empty():
@@ -140,7 +149,7 @@ def _controls(
         result.findings.append(mean_finding(f"{id}-ablated", measure, differences, unit=UNIT))
 
 
-def _rank(table: pl.DataFrame, id: str, words: str, values: list[float]) -> Any:
+def _rank(table: pl.DataFrame, id: str, words: str, values: list[float]) -> Finding:
     level = chance_of(table)
     measure = f"mean rank of what follows; {words}"
     return mean_finding(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import polars as pl
 
 from oocr.claims.analysis_result import NotMeasuredError
@@ -24,6 +26,11 @@ def chosen(table: pl.DataFrame, task: str, arm: str, control: str = "") -> pl.Da
         pl.col("control") == control,
     )
     return rows.with_columns(unit=pl.format("{}/{}", "seed", "pair"))
+
+
+def arm_id(arm: str) -> str:
+    """An arm in the ids of findings: "full + vectors" is full-vectors."""
+    return "-".join(re.findall(r"\w+", arm))
 
 
 def asked(rows: pl.DataFrame) -> pl.DataFrame:

@@ -20,6 +20,7 @@ from oocr.papers.ocr.language.experiments.scores import (
     TASKS,
     TITLES,
     UNIT,
+    arm_id,
     asked,
     chance_of,
     chosen,
@@ -34,12 +35,17 @@ ARMS: Mapping[ArmName, str] = {
     "lora": "LoRA in all blocks",
     "lora early": "LoRA in an early block",
     "lora late": "LoRA in a late block",
-    "vectors": "one vector a name, frozen model",
+    "vectors": "one vector a name, at its tokens, frozen model",
+    "vectors, all tokens": "one vector a name, at the output, frozen model",
 }
 ALL: tuple[ArmName, ...] = ("untouched", *ARMS)
+DEPTHS: Mapping[ArmName, tuple[float, ...]] = {"vectors": (EARLY,), "vectors, all tokens": (1.0,)}
+"""An early block at the name's tokens; the last block's output, at all tokens of the sentence."""
+
 FEW: tuple[ArmName, ...] = ("untouched", "full", "vectors")
-QUICK: Mapping[str, Any] = {"bridges": 2, "tests": 2, "steps": 25, "rate": 1e-4}
-"""A quick look has few names, which few steps learn."""
+QUICK_ARMS: Mapping[str, tuple[ArmName, ...]] = {"city": (*FEW, "vectors, all tokens")}
+QUICK: Mapping[str, Any] = {"tests": 2, "steps": 40, "rate": 1e-4}
+"""A quick look has fewer names, which few steps learn."""
 
 LOOKS: Mapping[ArmName, Arm] = {
     "full": Arm("full fine-tune"),
@@ -47,6 +53,7 @@ LOOKS: Mapping[ArmName, Arm] = {
     "lora early": Arm("adapter", "early block"),
     "lora late": Arm("adapter", "late block"),
     "vectors": Arm("vector"),
+    "vectors, all tokens": Arm("vector", "output"),
 }
 REFERENCES = {
     "untouched": ("", "the untouched model", Arm("base")),
@@ -64,13 +71,13 @@ def cells(settings: PaperSettings) -> list[LanguageCell]:
             arm=arm,
             relation=TASKS[task][0],
             mapped=TASKS[task][1],
-            depths=(EARLY,) if arm == "vectors" else (),
+            depths=DEPTHS.get(arm, ()),
             **(QUICK if settings.quick else {}),
         )
         for model in settings.models
         for seed in settings.seeds(full=5, quick=1)
         for task in (wide if settings.quick else TASKS)
-        for arm in (ALL if task in wide and not settings.quick else FEW)
+        for arm in (ALL if task in wide and not settings.quick else QUICK_ARMS.get(task, FEW))
     ]
 
 
@@ -132,19 +139,15 @@ def _arm(result: AnalysisResult, table: pl.DataFrame, task: str, arm: ArmName) -
     rows = chosen(table, task, arm)
     if rows.is_empty():
         return
-    finding = _finding(table, task, _id(arm), ARMS[arm], ranks(rows, f"{task}, {ARMS[arm]}"))
+    finding = _finding(table, task, arm_id(arm), ARMS[arm], ranks(rows, f"{task}, {ARMS[arm]}"))
     result.findings.append(finding)
     result.rows.append(_row(task, LOOKS[arm], finding, asked(rows)))
     random = asked(chosen(table, task, arm, "random"))
     if not random.is_empty():
         values = values_of(random, "rank", by="unit")
         words = "random vectors of the same norms"
-        result.findings.append(_finding(table, task, "random", words, values))
+        result.findings.append(_finding(table, task, f"{arm_id(arm)}-random", words, values))
     _effects(result, table, task, arm)
-
-
-def _id(arm: ArmName) -> str:
-    return arm.replace(" ", "-")
 
 
 def _row(task: str, look: Arm, finding: Finding, rows: pl.DataFrame) -> dict[str, Any]:
@@ -178,7 +181,7 @@ def _effects(result: AnalysisResult, table: pl.DataFrame, task: str, arm: ArmNam
     ):
         values = values_of(gap, column)
         result.findings.append(
-            mean_finding(f"{task}-{_id(arm)}-{id}", f"{measure}, {words}", values, bounds=bounds)
+            mean_finding(f"{task}-{arm_id(arm)}-{id}", f"{measure}, {words}", values, bounds=bounds)
         )
 
 
