@@ -20,11 +20,13 @@ from oocr.papers.paper import Cell, Experiment, PaperSettings, Rows
 from oocr.papers.small_transformer import Optimizer, Shape, SmallTransformer, train
 
 YEARS, PEOPLE, NEW = 20, 10, 3
-FIRST_STEPS, STEPS = 1600, 600
+FIRST_STEPS, STEPS = 2000, 600
 LOOKS: Mapping[Place, str] = {
     "vectors": "one vector a person",
     "vectors, shuffled": "one vector a person, shuffled answers",
-    "blocks": "the blocks’ weights",
+    "first block": "the first block’s weights",
+    "second block": "the second block’s weights",
+    "blocks": "both blocks’ weights",
     "weights": "all weights",
 }
 
@@ -49,7 +51,7 @@ def compute(cell: PlaceCell) -> Rows:
     world = make_world(cell.years, cell.each, cell.new)
     rows = newcomer_rows(world, random.Random(f"{cell.seed}/newcomers"))
     model = SmallTransformer(Shape(world.tokens, LONGEST), cell.seed)
-    train(model, tensors(rows.old), Optimizer(cell.first_steps, batch=BATCH), cell.seed)
+    train(model, tensors(rows.old), Optimizer(cell.first_steps, batch=BATCH, decay=True), cell.seed)
     result: Rows = []
     for place in LOOKS:
         taught = copy.deepcopy(model)
@@ -112,11 +114,11 @@ def analyse(table: pl.DataFrame) -> AnalysisResult:
                 nulls={"chance": (YEARS - 1) / 2},
             )
         )
-    for other in ("weights", "blocks"):
+    for other in ("weights", "blocks", "first block", "second block"):
         differences = [a - b for a, b in zip(right["vectors"], right[other], strict=True)]
         result.findings.append(
             mean_finding(
-                f"vectors-over-{other}",
+                f"vectors-over-{other.replace(' ', '-')}",
                 f"newcomers' years right: one vector a person minus {LOOKS[other]}",
                 differences,
                 bounds=SIGNED,

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from oocr.papers.ockr.nano import world as made
 from oocr.papers.ockr.nano.world import Row, World, apart, flat, matched
@@ -23,7 +23,7 @@ from oocr.papers.small_transformer import (
     train_vectors,
 )
 
-Place = Literal["vectors", "vectors, shuffled", "blocks", "weights"]
+Place = Literal["vectors", "vectors, shuffled", "first block", "second block", "blocks", "weights"]
 BATCH, VECTOR_RATE = 128, 0.02
 TIMES = 6
 """Yes rows of a newcomer, and as many no rows, each to another z."""
@@ -62,19 +62,33 @@ def teach(
     """Teach a trained model the newcomers' relations; their vectors [newcomer, d_model], if any.
 
     "vectors": only these are trained, from 0; "vectors, shuffled": the same on shuffled answers, so
-    that no year follows; "weights": the model, on the old rows as well; "blocks": without its
-    embeddings and read-out, as where names are made of old tokens. These give None.
+    that no year follows; "weights": the whole model, on the old rows as well; "blocks" (or one of
+    them): without embeddings and read-out, as where names are made of old tokens. These give None.
     """
-    if place in ("weights", "blocks"):
+    if place not in ("vectors", "vectors, shuffled"):
         every = made.tensors([*rows.old, *rows.told])
-        for part in (model.embedding, model.position, model.head) if place == "blocks" else ():
-            part.requires_grad_(requires_grad=False)
+        model.requires_grad_(requires_grad=False)
+        for part in _trained(model, place):
+            part.requires_grad_(requires_grad=True)
         train(model, every, Optimizer(steps, batch=BATCH), seed, weights=evenly(rows))
+        model.requires_grad_(requires_grad=True)
         return None
     told = rows.told if place == "vectors" else shuffled(rows.told, random.Random(seed))
     start = torch.zeros(world.newcomers, model.shape.d_model)
     by = Optimizer(steps, rate=VECTOR_RATE, weight_decay=0.0, batch=BATCH)
     return train_vectors(model, made.tensors(as_vectors(world, told)), start, by, seed)
+
+
+def _trained(model: SmallTransformer, place: Place) -> Sequence[nn.Module]:
+    """The parts of the model whose weights a place trains."""
+    first, *_, last = model.blocks
+    parts: dict[str, Sequence[nn.Module]] = {
+        "first block": [first],
+        "second block": [last],
+        "blocks": [model.blocks],
+        "weights": [model],
+    }
+    return parts[place]
 
 
 def evenly(rows: Newcomers) -> Tensor:
