@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from oocr.papers.ockr.experiments import places as ockr_places
 from oocr.papers.ocr.language.experiments import blocks, tasks
 from oocr.papers.paper import Paper, claims_of
 from oocr.papers.places.summary import SUMMARY
@@ -25,7 +26,7 @@ PAPER = Paper(
         "language": "Real models: what follows by a known map, and by an arbitrary one",
         "blocks": "The block at which a vector stops implying",
     },
-    experiments=(tasks.EXPERIMENT, blocks.EXPERIMENT),
+    experiments=(ockr_places.EXPERIMENT, tasks.EXPERIMENT, blocks.EXPERIMENT),
     claims=claims_of(__name__),
     summaries=(SUMMARY,),
 )

@@ -3,7 +3,7 @@
     effect = (score - chance) / (best - chance)
 
 The score is a mean rank (best: 0) or a share right (best: 1) of an experiment's finding, whose null
-named "chance" is what a guess scores.
+that the setting names (mostly "chance") is what no effect scores.
 """
 
 from __future__ import annotations
@@ -59,8 +59,8 @@ class Effect:
 
 
 def effect_of(setting: Setting, subject: str, place: Place, finding: Finding) -> Effect:
-    """A finding on the common scale; ValueError: it has no null named "chance"."""
-    chance = next((null.value for null in finding.nulls if null.name == "chance"), None)
+    """A finding on the common scale; ValueError: it lacks the setting's null."""
+    chance = next((null.value for null in finding.nulls if null.name == setting.null), None)
     if chance is None:
         raise ValueError(f"finding {finding.id!r} does not say what chance is")
     found = finding.found

@@ -37,6 +37,7 @@ class Setting:
         title: of its row.
         known: whether the frozen weights hold the map from fact to consequence.
         best: the score when all is said: a rank of 0, or a share of 1.
+        null: the name of the findings' null that counts as no effect.
         marks: place -> the experiment and the id of its finding.
         of_models: measured for each language model.
     """
@@ -47,9 +48,20 @@ class Setting:
     best: float
     marks: Mapping[Place, tuple[str, str]] = field(default_factory=dict)
     of_models: bool = False
+    null: str = "chance"
 
 
 SETTINGS: tuple[Setting, ...] = (
+    Setting(
+        "ockr",
+        "small transformer: relations → year",
+        known=True,
+        best=1.0,
+        marks={
+            "input vector": ("ockr-places", "vectors-year"),
+            "weights": ("ockr-places", "weights-year"),
+        },
+    ),
     Setting(
         "city",
         "city → language",
