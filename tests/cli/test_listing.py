@@ -58,7 +58,7 @@ def test_the_card_of_every_built_in_run(
         assert " ".join(tasks.about.split())[:300] in words
         for part in splits_of(tasks):
             assert f"{part.items:,}" in words
-    joined = any("+" in task.positions[0] for task in tasks.test)  # then each span has its name
+    joined = any("+" in name for task in tasks.test for name in task.positions[:1])  # by span
     assert ("steered› «bears loss»" if joined else "‹steered› «bears loss»") in words
     assert re.search(r"‹[^›]+›", out.split("training", 1)[1])
     assert re.search(r"« ?\w+[^»]*»", out.split("training  ", 1)[1])

@@ -1,0 +1,33 @@
+"""A text twin of disjoint frames, after Ravi et al. (arXiv 2505.24257)."""
+
+from __future__ import annotations
+
+from oocr.papers.frames import arms_findings, prompts, vectors_findings
+from oocr.papers.paper import Paper, claims_of
+
+PAPER = Paper(
+    name="frames",
+    title=(
+        "A text twin of “Out of Sight, Not Out of Context? Egocentric Spatial Reasoning in VLMs "
+        "Across Disjoint Frames” (Ravi et al., arXiv 2505.24257)"
+    ),
+    question="Do single frames, learned one by one, add up to a map?",
+    about=(
+        "The paper asks vision-language models where one object is relative to another that no "
+        "frame shows beside it; all frames are in the prompt. So all evidence is in the context: "
+        "“out of sight” means out of the field of view, not out of the training set. That is a "
+        "benchmark of in-context reasoning, not of out-of-context reasoning. Here its question is "
+        "asked of training, in a text twin: a house in words or tokens, in which single frames "
+        "are trained and objects of different frames are asked. No image or video is used, and "
+        "neither the paper’s taxonomy of questions nor its table of models is reproduced. The "
+        "paper’s own condition, all frames in the prompt, is here as a control."
+    ),
+    sections={
+        "prompt": "All frames in the prompt: the paper’s own condition, in words",
+        "arms": "Frames in training: what has to be told before questions across them are answered",
+        "vectors": "Does one vector place an object?",
+        "displacement": "Displacement arithmetic: v_B - v_A",
+    },
+    experiments=(prompts.EXPERIMENT, arms_findings.EXPERIMENT, vectors_findings.EXPERIMENT),
+    claims=claims_of(__package__),
+)

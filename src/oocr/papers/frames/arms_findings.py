@@ -1,0 +1,273 @@
+"""What the arms say: facts, aids and questions about other objects; gap and distance apart."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import reduce
+
+import polars as pl
+
+from oocr.charts.arms import Arm as Mark
+from oocr.charts.dots import dot_panel
+from oocr.charts.figure import Figure, Tables, figure_of
+from oocr.charts.lines import in_turn, line_keys, lines_by, lines_panel
+from oocr.claims.analysis_result import AnalysisResult, NotMeasuredError
+from oocr.claims.records import Finding
+from oocr.families.frames.questions import GAPS, gap_name
+from oocr.intervals import SHARE, SIGNED
+from oocr.papers.frames.arms import ARMS, cells, compute
+from oocr.papers.frames.units import (
+    Values,
+    check_recalled,
+    differences,
+    share,
+    shares,
+    unit_of,
+)
+from oocr.papers.measure import mean_finding
+from oocr.papers.paper import Experiment
+
+FACTS_ALONE = ("trajectory", "map", "oracle")
+FAR, NEAR = gap_name(GAPS[-1][0]), gap_name(GAPS[0][0])
+FADING = ("others 10 %", "others 20 %", "others 50 %")
+"""Arms in which some questions across frames are right, and some wrong."""
+MANY_OBJECTS = ARMS[-1].name
+BINS = [gap_name(low) for low, _ in GAPS]
+
+
+def analyse(table: pl.DataFrame) -> AnalysisResult:
+    """Exact answers by arm, with differences between arms and between gaps."""
+    result = AnalysisResult()
+    for arm in ARMS:
+        with result.attempt():
+            result.findings.append(_exact(table, arm.name))
+            result.rows += _marks(table, arm.name, result.findings[-1])
+    for made in (_facts_alone, _oracle_practised, _gap, _distance, _probe):
+        with result.attempt():
+            result.findings.append(made(table))
+    for name in (*FADING, MANY_OBJECTS):
+        with result.attempt():
+            result.rows += _by_gap(table, name)
+    return result
+
+
+def of_arm(table: pl.DataFrame, name: str, part: str) -> pl.DataFrame:
+    """The rows of a part of an arm; NotMeasuredError: none, or what was told is not recalled."""
+    rows = table.filter(pl.col("arm") == name)
+    if rows.is_empty():
+        raise NotMeasuredError(f"{name}: not computed here")
+    check_recalled(rows.filter(pl.col("part") == "recall"), name)
+    return rows.filter(pl.col("part") == part)
+
+
+def _values(table: pl.DataFrame, name: str, right: str = "exact") -> Values:
+    rows = of_arm(table, name, "across")
+    return shares(rows, unit_of(rows, "seed")[0], right)
+
+
+def _unit(table: pl.DataFrame) -> str:
+    return unit_of(table, "seed")[1]
+
+
+def slug(name: str) -> str:
+    """An arm's name in the id of a finding."""
+    return "-".join("".join(c if c.isalnum() else " " for c in name).split())
+
+
+def _exact(table: pl.DataFrame, name: str) -> Finding:
+    rows = of_arm(table, name, "across")
+    values = list(_values(table, name).values())
+    nulls = {"always the commonest offset": share(of_arm(table, name, "commonest"))}
+    if name != ARMS[0].name:
+        nulls["frames only, unlinked"] = share(of_arm(table, ARMS[0].name, "across"))
+    return mean_finding(
+        slug(name),
+        f"share of offsets across frames that are exactly right, of held-out objects; {name}",
+        values,
+        unit=_unit(rows),
+        bounds=SHARE,
+        nulls=nulls,
+        ceiling=1.0,
+    )
+
+
+def _marks(table: pl.DataFrame, name: str, found: Finding) -> list[dict[str, object]]:
+    number = found.found
+    rows = of_arm(table, name, "across")
+    row = {"panel": "arms", "row": name, "control": ""}
+    recalled = table.filter(pl.col("arm") == name, pl.col("part") == "recall")
+    return [
+        {
+            **row,
+            "arm": "across frames",
+            **{end: getattr(number, end) for end in ("value", "low", "high")},
+        },
+        {**row, "arm": "sign", "value": share(rows, "sign")},
+        {**row, "arm": "recall", "value": share(recalled)},
+    ]
+
+
+def _facts_alone(table: pl.DataFrame) -> Finding:
+    unlinked = _values(table, ARMS[0].name)
+    by_arm = [_values(table, name) for name in FACTS_ALONE]
+    means = {unit: sum(arm[unit] for arm in by_arm) / len(by_arm) for unit in unlinked}
+    return mean_finding(
+        "facts-alone",
+        "exact answers across frames, with steps, the map or all coordinates in training (mean), "
+        "less those of unlinked frames",
+        differences(means, unlinked),
+        unit=_unit(of_arm(table, ARMS[0].name, "across")),
+        bounds=SIGNED,
+    )
+
+
+def _oracle_practised(table: pl.DataFrame) -> Finding:
+    practised, told = (_values(table, name) for name in ("others 20 %", "others 20 %, oracle"))
+    return mean_finding(
+        "oracle-practised",
+        "exact answers with all coordinates in training less those without, where a fifth of the "
+        "other objects' questions is trained",
+        differences(told, practised),
+        unit=_unit(of_arm(table, "others 20 %", "across")),
+        bounds=SIGNED,
+    )
+
+
+def standardized(rows: pl.DataFrame, by: str, held: str, value: object) -> Values:
+    """Exact answers by unit where `by` has a value, the distribution of `held` held equal.
+
+    Each value of `held` that occurs with all values of `by` weighs by how many questions have it:
+    direct standardization.
+    """
+    columns = unit_of(rows, "seed")[0]
+    every = rows[by].unique().to_list()
+    present = reduce(
+        lambda left, right: left & right,
+        (set(rows.filter(pl.col(by) == one)[held].to_list()) for one in every),
+    )
+    common = rows.filter(pl.col(held).is_in(sorted(present)))
+    weights = common.group_by(held).agg(weight=pl.col("count").sum())
+    cells = (
+        common.filter(pl.col(by) == value)
+        .group_by([*columns, held])
+        .agg(pl.col("exact", "count").sum())
+        .join(weights, on=held)
+        .with_columns(weighted=pl.col("exact") / pl.col("count") * pl.col("weight"))
+        .group_by(columns)
+        .agg(pl.col("weighted", "weight").sum())
+        .sort(columns)
+    )
+    keys = ("/".join(map(str, row)) for row in cells.select(columns).iter_rows())
+    return dict(zip(keys, (cells["weighted"] / cells["weight"]).to_list(), strict=True))
+
+
+def _fading(table: pl.DataFrame) -> list[pl.DataFrame]:
+    return [_with_distance_bins(of_arm(table, name, "across")) for name in FADING]
+
+
+def _contrast(table: pl.DataFrame, id: str, words: str, by: str, held: str) -> Finding:
+    """Near less far; guessing favours small offsets, so unlinked frames are the null."""
+    near, far = (NEAR, FAR) if by == "gap" else ("near", "far")
+    arms = _fading(table)
+    unlinked = _with_distance_bins(of_arm(table, ARMS[0].name, "across"))
+    fading, null = (
+        differences(
+            _mean([standardized(rows, by, held, near) for rows in of_arms]),
+            _mean([standardized(rows, by, held, far) for rows in of_arms]),
+        )
+        for of_arms in (arms, [unlinked])
+    )
+    return mean_finding(
+        id,
+        f"exact answers {words}; mean of the arms with 10, 20 and 50 %",
+        fading,
+        unit=_unit(arms[0]),
+        bounds=SIGNED,
+        nulls={"frames only, unlinked": sum(null) / len(null)},
+    )
+
+
+def _with_distance_bins(rows: pl.DataFrame) -> pl.DataFrame:
+    far = pl.when(pl.col("distance") > 4).then(pl.lit("far")).otherwise(pl.lit("near"))
+    return rows.with_columns(reach=far)
+
+
+def _mean(of_arms: Sequence[Values]) -> Values:
+    return {unit: sum(arm[unit] for arm in of_arms) / len(of_arms) for unit in of_arms[0]}
+
+
+def _gap(table: pl.DataFrame) -> Finding:
+    words = f"at {NEAR} step between the frames less those at {FAR}, at equal distances"
+    return _contrast(table, "gap", words, "gap", "distance")
+
+
+def _distance(table: pl.DataFrame) -> Finding:
+    words = "at up to 4 paces less those at more, at equal gaps"
+    return _contrast(table, "distance", words, "reach", "gap")
+
+
+def _probe(table: pl.DataFrame) -> Finding:
+    rows = table.filter(pl.col("part") == "probe")
+    values, null = (
+        rows.filter(pl.col("arm") == name)["value"].to_list()
+        for name in (MANY_OBJECTS, ARMS[0].name)
+    )
+    if not values or not null:
+        raise NotMeasuredError("probe: not computed here")
+    return mean_finding(
+        "embeddings",
+        "R² of held-out objects' places from their embeddings, by a ridge regression on the "
+        f"others'; {MANY_OBJECTS}",
+        values,
+        nulls={"frames only, unlinked": sum(null) / len(null)},
+        ceiling=1.0,
+    )
+
+
+def _by_gap(table: pl.DataFrame, name: str) -> list[dict[str, object]]:
+    rows = of_arm(table, name, "across")
+    marks: list[dict[str, object]] = []
+    for place, of_bin in enumerate(BINS):
+        values = standardized(rows, "gap", "distance", of_bin)
+        value = sum(values.values()) / len(values)
+        marks.append({"panel": "gap", "row": name, "x": place, "bin": of_bin, "value": value})
+    return marks
+
+
+def figure(tables: Tables) -> Figure | None:
+    """A row for each arm; and exact answers by gap, distances held equal."""
+    (table,) = tables.values()
+    arms = table.filter(pl.col("panel") == "arms")
+    names = [arm.name for arm in ARMS if arm.name in arms["row"].to_list()]
+    marks = (
+        Mark("across frames").entry("exact, across frames (held-out objects)", symbol="circle"),
+        Mark("sign").entry("side, across frames"),
+        Mark("recall").entry("exact, of all that was told"),
+    )
+    panels = [dot_panel(arms, names, "share right", limits=(-0.02, 1.02), span=6)]
+    gaps = table.filter(pl.col("panel") == "gap")
+    looks = in_turn(name for name in names if name in gaps["row"].to_list())
+    if looks:
+        lines = lines_by(gaps, "row", looks, "x")
+        across = f"steps between the frames, in bins: {', '.join(BINS)}"
+        panels.append(
+            lines_panel(lines, across, "exact, at equal distances", limits=(0, 1.02), span=6)
+        )
+    caption = (
+        "A network trained on a house in tokens: all co-visible offsets, and what each row says. "
+        "Told facts are recalled, yet facts alone, coordinates too, answer nothing across frames. "
+        "Below: each distance weighs the same at each gap."
+    )
+    return figure_of("frames-arms", caption, panels, tables, [*marks, *line_keys(looks)])
+
+
+EXPERIMENT = Experiment(
+    name="frames-arms",
+    section="arms",
+    about="networks of two blocks, trained from scratch on 12 frames",
+    cells=cells,
+    compute=compute,
+    analyse=analyse,
+    figure=figure,
+    subject="nano",
+)

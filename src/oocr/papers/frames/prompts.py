@@ -1,0 +1,190 @@
+"""The paper's own condition in words: all frames in the prompt of a language model, with aids."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+
+import polars as pl
+
+from oocr.charts.bars import bars_panel
+from oocr.charts.figure import Figure, Tables, figure_of
+from oocr.claims.analysis_result import AnalysisResult, NotMeasuredError
+from oocr.data.examples import Example
+from oocr.families.frames.config import FramesConfig
+from oocr.families.frames.facts import FactKind
+from oocr.families.frames.prompts import Prompts
+from oocr.families.frames.questions import Question, crossed, questions
+from oocr.families.frames.wording import notes
+from oocr.intervals import FEWEST, SHARE, SIGNED
+from oocr.papers.measure import mean_finding
+from oocr.papers.paper import Cell, ModelExperiment, PaperSettings, Rows
+from oocr.runs.config import RunConfig
+from oocr.runs.context import RunContext
+
+LADDER: Mapping[str, tuple[FactKind, ...]] = {
+    "frames only, unlinked": ("seen",),
+    "trajectory": ("seen", "step"),
+    "map": ("seen", "map"),
+    "frame coordinates and map": ("coordinates", "map"),
+    "oracle": ("oracle",),
+    "two coordinates": ("oracle",),
+}
+"""What the prompt holds. The last says where the two objects are, and nothing of the others: an
+arithmetic probe."""
+ARITHMETIC = "two coordinates"
+PAIRS, QUICK_PAIRS = 10, 4
+"""Pairs of each kind and bin of the gap; both orders of each are asked."""
+
+
+class PromptCell(Cell):
+    """One prompt, about the house of the seed; `filler` as in `FramesConfig`."""
+
+    aid: str
+    pairs: int = PAIRS
+    filler: int = 0
+
+
+def cells(settings: PaperSettings) -> list[PromptCell]:
+    """The ladder in three houses, and with filler; in a quick look a part of it in one house."""
+    quick = ("frames only, unlinked", "trajectory", "oracle", ARITHMETIC)
+    every: list[PromptCell] = []
+    for model in settings.models:
+        for seed in settings.seeds(3, 1):
+            for aid in quick if settings.quick else LADDER:
+                pairs = QUICK_PAIRS if settings.quick else PAIRS
+                every.append(PromptCell(seed=seed, model=model, aid=aid, pairs=pairs))
+            if not settings.quick:
+                every.append(PromptCell(seed=seed, model=model, aid="trajectory", filler=2))
+    return every
+
+
+def compute(cell: PromptCell, context: RunContext) -> Rows:
+    """Every question's answer by the untouched model, with the notes in the prompt."""
+    config = FramesConfig(form="raw", filler=cell.filler, world=cell.seed, seed=cell.seed)
+    asked: list[Question] = []
+    for kind in config.kinds:
+        rng = random.Random(f"{cell.seed}/{kind}/prompt")
+        asked += crossed(questions(config.house, kind, disjoint=True), rng, cell.pairs)
+        near = questions(config.house, kind, disjoint=False)
+        asked += [order for question in near for order in (question, question.turned)]
+    items = [_item(config, cell, question, place) for place, question in enumerate(asked)]
+    (scores,) = context.scores(items, None)
+    rows: Rows = []
+    for item, question, of_item in zip(items, asked, scores.tolist(), strict=True):
+        right = of_item[item.options.index(item.answer)]
+        others = [of_item[k] for k, option in enumerate(item.options) if option != item.answer]
+        rows.append(
+            {
+                "gap": question.gap_bin,
+                "kind": question.kind,
+                "pair": item.group,
+                "right": float(right > max(others)),
+            }
+        )
+    return rows
+
+
+def _item(config: FramesConfig, cell: PromptCell, question: Question, place: int) -> Example:
+    names = {thing.name for thing in question.things}
+    without = (
+        [thing.name for thing in config.house.things if thing.name not in names]
+        if cell.aid == ARITHMETIC
+        else []
+    )
+    told = notes(
+        config.house,
+        LADDER[cell.aid],
+        config.told,
+        without=without,
+        filler=cell.filler,
+        seed=cell.seed,
+    )
+    return Prompts(config, told).question(question, place // 2, place // 4 % 2)
+
+
+def analyse(table: pl.DataFrame) -> AnalysisResult:
+    """Accuracy by aid, across frames and co-visible; what the oracle adds; near and far."""
+    result = AnalysisResult()
+    table = table.with_columns(
+        prompt=pl.col("aid")
+        + pl.when(pl.col("filler") > 0).then(pl.lit(", filler between")).otherwise(pl.lit(""))
+    )
+    units = ["seed"] if table["seed"].n_unique() >= FEWEST else ["seed", "pair"]
+    unit = "house" if len(units) == 1 else "pair of frames"
+    values: dict[str, dict[str, float]] = {}
+    unlinked = None
+    for name in table["prompt"].unique(maintain_order=True).to_list():
+        rows = table.filter(pl.col("prompt") == name)
+        across, near = rows.filter(pl.col("gap") != "0"), rows.filter(pl.col("gap") == "0")
+        values[name] = _accuracy(across, units)
+        mean = sum(values[name].values()) / len(values[name])
+        unlinked = mean if unlinked is None else unlinked
+        finding = mean_finding(
+            "prompt-" + "-".join("".join(c if c.isalnum() else " " for c in name).split()),
+            f"sides and orders right across frames, in the prompt: {name}",
+            list(values[name].values()),
+            unit=unit,
+            bounds=SHARE,
+            nulls={"chance": 0.5, "frames only, unlinked": unlinked},
+        )
+        result.findings.append(finding)
+        covisible = float(near["right"].to_numpy().mean())
+        result.rows.append({"row": name, "across": mean, "co-visible": covisible})
+    for first, second in (("oracle", "trajectory"), ("trajectory", "frames only, unlinked")):
+        with result.attempt():
+            if not {first, second} <= values.keys():
+                raise NotMeasuredError(f"{first}, {second}: not computed here")
+            result.findings.append(
+                mean_finding(
+                    f"prompt-{first.split(',')[0]}-minus-{second.split(',')[0].split()[0]}",
+                    f"sides and orders right across frames: {first} less {second}",
+                    [values[first][u] - values[second][u] for u in values[first]],
+                    unit=unit,
+                    bounds=SIGNED,
+                )
+            )
+    return result
+
+
+def _accuracy(rows: pl.DataFrame, units: list[str]) -> dict[str, float]:
+    means = rows.group_by(units).agg(pl.col("right").mean()).sort(units)
+    keys = ("/".join(map(str, row)) for row in means.select(units).iter_rows())
+    return dict(zip(keys, means["right"].to_list(), strict=True))
+
+
+def figure(tables: Tables) -> Figure | None:
+    """A row for each prompt."""
+    panels = [
+        bars_panel(
+            table["row"].to_list(),
+            [
+                ("across frames", "vector", table["across"].to_list()),
+                ("co-visible", "other", table["co-visible"].to_list()),
+            ],
+            "share right (chance: one half)",
+            title=name,
+            span=6,
+        )
+        for name, table in tables.items()
+    ]
+    caption = (
+        "The question's frames in the prompt, as the paper has it, in words; the untouched model. "
+        "Below .65 the model cannot do the task at all, and nothing that it fails out of context "
+        "shows anything."
+    )
+    return figure_of("frames-prompt", caption, panels, tables)
+
+
+EXPERIMENT = ModelExperiment(
+    name="frames-prompt",
+    section="prompt",
+    about="all frames in the prompt of the untouched model, with aids",
+    cells=cells,
+    compute=compute,
+    analyse=analyse,
+    figure=figure,
+    config=lambda model: RunConfig.model_validate(
+        {"name": "frames", "task": {"family": "frames", "form": "raw"}, "model": model}
+    ),
+)

@@ -1,0 +1,105 @@
+"""Does one vector place an object? A frozen network that never saw it, and its neighbours' offsets.
+
+Each cell has two houses with a network each, so that vectors can be moved to the other one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from oocr.families.frames.world import REACH, House
+from oocr.papers.frames.arms import MANY
+from oocr.papers.frames.displacement import displacement
+from oocr.papers.frames.scene import Scene
+from oocr.papers.paper import Cell, PaperSettings, Rows
+from oocr.papers.small_transformer import Optimizer, join, train_all, train_vectors
+
+FITTING = Optimizer(steps=500, rate=0.01, weight_decay=0.0, batch=128)
+"""Of vectors."""
+TUNING = Optimizer(steps=400, rate=1e-3, batch=128)
+"""Of all weights, on new rows and old ones by halves."""
+
+DOSES: Mapping[str, tuple[int, tuple[str, ...]]] = {
+    "1, one axis": (1, ("x",)),
+    "1": (1, ("x", "y")),
+    "2": (2, ("x", "y")),
+    "4": (4, ("x", "y")),
+}
+"""Neighbours told, and along which axes; all neighbours beside these."""
+
+ARMS = ("vector", "all weights", "random vector", "mean vector", "vector of another scene")
+
+
+class VectorCell(Cell):
+    """Houses 2 seed and 2 seed + 1."""
+
+
+def cells(settings: PaperSettings) -> list[VectorCell]:
+    """Two cells, or one."""
+    return [VectorCell(seed=seed) for seed in settings.seeds(2, 1)]
+
+
+def compute(cell: VectorCell) -> Rows:
+    """Vectors of two scenes: fit, questions across frames, nulls, doses, displacement, transfer."""
+    scenes = [Scene.of(2 * cell.seed), Scene.of(2 * cell.seed + 1)]
+    vectors = [_placed(scene, MANY) for scene in scenes]
+    rows: Rows = []
+    for scene, placed, elsewhere in zip(scenes, vectors, reversed(vectors), strict=True):
+        rows += _arms(scene, placed, elsewhere)
+        rows += _doses(scene)
+        rows += displacement(scene, placed)
+    return rows
+
+
+def _placed(scene: Scene, neighbours: int, axes: Sequence[str] = ("x", "y")) -> Tensor:
+    """Vectors of the new objects, trained on so many neighbours, from the mean embedding."""
+    rows = scene.language.rows(scene.told(neighbours, axes))
+    return train_vectors(scene.network, rows, scene.mean, FITTING, scene.number)
+
+
+def _arms(scene: Scene, placed: Tensor, elsewhere: Tensor) -> Rows:
+    told, asked = scene.told(MANY), scene.asked
+    generator = torch.Generator().manual_seed(scene.number)
+    noise = torch.randn(placed.shape, generator=generator)
+    drawn = noise * (placed.norm(dim=1) / noise.norm(dim=1))[:, None]
+    new = scene.language.rows(told)
+    old = scene.language.rows(scene.lines)
+    halves = torch.cat([torch.full((len(part),), 1 / len(part)) for part in (new, old)])
+    tuned, moved = train_all(
+        scene.network, join(new, old), scene.mean, TUNING, scene.number, halves
+    )
+    rows: Rows = []
+    trained = ((placed, None), (moved, tuned), (drawn, None), (scene.mean, None), (elsewhere, None))
+    for arm, (vectors, network) in zip(ARMS, trained, strict=True):
+        rows += [{"part": "fit", **row} for row in scene.score(arm, told, vectors, network)]
+        rows += [{"part": "across", **row} for row in scene.score(arm, asked, vectors, network)]
+    return rows
+
+
+def _doses(scene: Scene) -> Rows:
+    rows: Rows = []
+    for dose, (neighbours, axes) in DOSES.items():
+        vectors = _placed(scene, neighbours, axes)
+        told = {"part": "dose", "dose": dose, "facts": 4 * neighbours * len(axes) // 2}
+        told["bits"] = bits(scene.place, axes)
+        rows += [{**told, **row} for row in scene.score("vector", scene.asked, vectors)]
+    return rows
+
+
+def bits(place: House, axes: Sequence[str]) -> float:
+    """Bits of an object's place that its offset from one neighbour along these axes tells.
+
+    The places are all cells in sight of a viewpoint, equally likely; the mean over cells.
+    """
+    cells = {
+        (view.x + x, view.y + y)
+        for view in place.viewpoints
+        for x in range(-REACH, REACH + 1)
+        for y in range(-REACH, REACH + 1)
+    }
+    keys = [tuple(cell[k] for k, axis in enumerate(("x", "y")) if axis in axes) for cell in cells]
+    return math.log2(len(cells)) - sum(math.log2(keys.count(key)) for key in keys) / len(cells)

@@ -1,0 +1,234 @@
+"""What vectors of new objects say: they place them, how many facts that takes, and displacement."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import polars as pl
+
+from oocr.charts.bars import bars_panel
+from oocr.charts.figure import Figure, Tables, figure_of
+from oocr.claims.analysis_result import AnalysisResult, NotMeasuredError
+from oocr.claims.records import Finding
+from oocr.intervals import SHARE, SIGNED
+from oocr.papers.frames.displacement import ACROSS, WITHIN
+from oocr.papers.frames.units import (
+    Values,
+    check_recalled,
+    differences,
+    share,
+    shares,
+    unit_of,
+)
+from oocr.papers.frames.vectors import ARMS, DOSES, cells, compute
+from oocr.papers.measure import mean_finding
+from oocr.papers.paper import Experiment
+
+ALL = "all"
+"""The dose of all neighbours."""
+
+
+def analyse(table: pl.DataFrame) -> AnalysisResult:
+    """Exact answers across frames by arm and by dose; what differences of vectors do."""
+    result = AnalysisResult()
+    with result.attempt():
+        _arms(result, table)
+    with result.attempt():
+        _doses(result, table)
+    with result.attempt():
+        _linear(result, table)
+    for kind in (WITHIN, ACROSS):
+        with result.attempt():
+            _moved(result, table, kind)
+    return result
+
+
+def of_arm(table: pl.DataFrame, arm: str) -> pl.DataFrame:
+    """Questions across frames with an arm; NotMeasuredError: its training is not recalled."""
+    rows = table.filter(pl.col("arm") == arm)
+    if arm in ("vector", "all weights"):
+        check_recalled(rows.filter(pl.col("part") == "fit"), arm)
+    return rows.filter(pl.col("part") == "across")
+
+
+def _values(rows: pl.DataFrame, right: str = "exact") -> Values:
+    return shares(rows, unit_of(rows, "scene")[0], right)
+
+
+def _arms(result: AnalysisResult, table: pl.DataFrame) -> None:
+    values: dict[str, Values] = {}
+    for arm in ARMS:
+        with result.attempt():
+            rows = of_arm(table, arm)
+            values[arm] = _values(rows)
+            result.rows.append(
+                {"panel": "arms", "row": arm, "value": share(rows), "sign": share(rows, "sign")}
+            )
+    rows = table.filter(pl.col("part") == "across", pl.col("arm") == "vector")
+    unit = unit_of(rows, "scene")[1]
+    nulls = {
+        arm: sum(values[arm].values()) / len(values[arm])
+        for arm in ("random vector", "mean vector", "vector of another scene")
+    }
+    words = "exact answers across frames about an object that the frozen network never saw"
+    if "vector" not in values:
+        return
+    found = values["vector"]
+    result.findings += [
+        mean_finding(
+            "vector",
+            f"{words}, with one vector trained on its own frame",
+            list(found.values()),
+            unit=unit,
+            bounds=SHARE,
+            nulls=nulls,
+            ceiling=1.0,
+        ),
+        _less(values, "vector", "mean vector", unit),
+    ]
+    if "all weights" in values:
+        result.findings.append(_less(values, "vector", "all weights", unit))
+    result.findings.append(
+        mean_finding(
+            "transfer",
+            f"{words}, with a vector that was trained in another house",
+            list(values["vector of another scene"].values()),
+            unit=unit,
+            bounds=SHARE,
+            nulls={name: nulls[name] for name in ("random vector", "mean vector")},
+            ceiling=sum(found.values()) / len(found),
+        )
+    )
+
+
+def _less(values: Mapping[str, Values], first: str, second: str, unit: str) -> Finding:
+    return mean_finding(
+        f"{first}-minus-{second.replace(' ', '-')}",
+        f"exact answers across frames: {first} less {second}",
+        differences(values[first], values[second]),
+        unit=unit,
+        bounds=SIGNED,
+    )
+
+
+def _doses(result: AnalysisResult, table: pl.DataFrame) -> None:
+    doses = table.filter(pl.col("part") == "dose")
+    whole = of_arm(table, "vector")
+    values = {name: _values(doses.filter(pl.col("dose") == name)) for name in DOSES}
+    values[ALL] = _values(whole)
+    for name, found in values.items():
+        rows = doses.filter(pl.col("dose") == name)
+        columns = {"facts": None, "bits": None}
+        if name != ALL:
+            columns = {key: rows[key].mean() for key in columns}  # type: ignore[misc]
+        mean = sum(found.values()) / len(found)
+        result.rows.append({"panel": "dose", "row": name, "value": mean, **columns})
+    enough = [values["1"][unit] / value for unit, value in values[ALL].items() if value > 0]
+    unit = unit_of(whole, "scene")[1]
+    result.findings += [
+        mean_finding(
+            "one-neighbour",
+            "exact answers with one co-visible neighbour told, as a share of those with all",
+            enough,
+            unit=unit,
+            bounds=(0.0, float("inf")),
+            nulls={"along one axis only": _ratio(values["1, one axis"], values[ALL])},
+        ),
+    ]
+
+
+def _ratio(part: Values, whole: Values) -> float:
+    return sum(part.values()) / sum(whole.values())
+
+
+def _linear(result: AnalysisResult, table: pl.DataFrame) -> None:
+    rows = table.filter(pl.col("part") == "probe")
+    by_arm = {
+        arm: rows.filter(pl.col("arm") == arm).sort("scene")["value"].to_list()
+        for arm in ("known objects", "trained vectors", "shuffled places")
+    }
+    if not by_arm["known objects"]:
+        raise NotMeasuredError("probe: not computed here")
+    null = by_arm["shuffled places"]
+    for id, arm in (("linear", "known objects"), ("linear-vectors", "trained vectors")):
+        result.findings.append(
+            mean_finding(
+                id,
+                "R² of the offset from the difference of two objects’ vectors, by a ridge "
+                f"regression on two thirds of the known objects; on the other third’s {arm}"
+                if arm == "known objects"
+                else "R² of the offset from the difference of two trained vectors, by a ridge "
+                "regression on known objects",
+                by_arm[arm],
+                unit="scene",
+                nulls={"shuffled places": sum(null) / len(null)},
+                ceiling=1.0,
+            )
+        )
+
+
+def _moved(result: AnalysisResult, table: pl.DataFrame, kind: str) -> None:
+    rows = table.filter(pl.col("part") == "moved", pl.col("displacement") == kind)
+    arms = {
+        (arm, target): rows.filter(pl.col("arm") == arm, pl.col("target") == target)
+        for arm in ("moved", "random difference")
+        for target in ("new place", "old place")
+    }
+    new, noise = arms["moved", "new place"], arms["random difference", "new place"]
+    result.findings.append(
+        mean_finding(
+            f"moves-{kind.replace(' ', '-')}",
+            "exact answers about C + (v_B - v_A) as if C were moved by B's offset from A, A and B "
+            + kind,
+            list(_values(new).values()),
+            unit=unit_of(new, "scene")[1],
+            bounds=SHARE,
+            nulls={"a random difference of that norm": share(noise)},
+            ceiling=1.0,
+        )
+    )
+    for (arm, target), of_arm in arms.items():
+        result.rows.append(
+            {"panel": f"A and B {kind}", "row": f"{arm}: {target}", "value": share(of_arm)}
+        )
+
+
+def figure(tables: Tables) -> Figure | None:
+    """Arms, doses, and displacement."""
+    (table,) = tables.values()
+    panels = []
+    for panel in dict.fromkeys(table["panel"].to_list()):
+        rows = table.filter(pl.col("panel") == panel)
+        names, values = rows["row"].to_list(), rows["value"].to_list()
+        if panel == "dose":
+            names = [_told(row) for row in rows.to_dicts()]
+        groups = [("exact", "vector", values)]
+        if panel == "arms":
+            groups.append(("side", "other", rows["sign"].to_list()))
+        titles = {"arms": "A new object", "dose": "Neighbours told"}
+        title = titles.get(panel, f"Displaced: {panel}")
+        panels.append(bars_panel(names, groups, "share right", title=title))
+    caption = (
+        "One vector for an object that a frozen network never saw, trained on co-visible offsets "
+        "and asked across frames; and C + (v_B - v_A) asked as if it were another place."
+    )
+    return figure_of("frames-vectors", caption, panels, tables)
+
+
+def _told(row: Mapping[str, object]) -> str:
+    """A dose in words."""
+    if row["row"] == ALL:
+        return "all 8"
+    return f"{row['row']} ({row['bits']:.1f} bits)"
+
+
+EXPERIMENT = Experiment(
+    name="frames-vectors",
+    section="vectors",
+    about="one vector for each object that a frozen network never saw",
+    cells=cells,
+    compute=compute,
+    analyse=analyse,
+    figure=figure,
+    subject="nano",
+)
