@@ -87,7 +87,19 @@ def _arms(result: AnalysisResult, table: pl.DataFrame) -> None:
         _less(values, "vector", "mean vector", unit),
     ]
     if "all weights" in values:
-        result.findings.append(_less(values, "vector", "all weights", unit))
+        weights = list(values["all weights"].values())
+        result.findings += [
+            _less(values, "vector", "all weights", unit),
+            mean_finding(
+                "all-weights",
+                f"{words}, with all weights trained on its own frame",
+                weights,
+                unit=unit,
+                bounds=SHARE,
+                nulls={"mean vector": nulls["mean vector"]},
+                ceiling=1.0,
+            ),
+        ]
     result.findings.append(
         mean_finding(
             "transfer",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from oocr.papers.frames import vectors_findings as frames_vectors
 from oocr.papers.ockr.experiments import places as ockr_places
 from oocr.papers.ocr.language.experiments import blocks, tasks
 from oocr.papers.paper import Paper, claims_of
@@ -23,10 +24,16 @@ PAPER = Paper(
     ),
     sections={
         "places": "One scale: the same facts in several places",
+        "vectors": "Frames: one vector places an object",
         "language": "Real models: what follows by a known map, and by an arbitrary one",
         "blocks": "The block at which a vector stops implying",
     },
-    experiments=(ockr_places.EXPERIMENT, tasks.EXPERIMENT, blocks.EXPERIMENT),
+    experiments=(
+        ockr_places.EXPERIMENT,
+        frames_vectors.EXPERIMENT,
+        tasks.EXPERIMENT,
+        blocks.EXPERIMENT,
+    ),
     claims=claims_of(__name__),
     summaries=(SUMMARY,),
 )

@@ -8,8 +8,9 @@ from typing import Literal
 
 from oocr.charts.arms import Arm
 
-Place = Literal["input vector", "LoRA below", "weights", "LoRA above", "output vector"]
-"""Below and above: the block (or matrix) that reads the map from fact to consequence."""
+Place = Literal["input vector", "block below", "weights", "block above", "output vector"]
+"""Below and above: before or after the block (or matrix) that reads the map from fact to
+consequence, or as far as that is known, an early block and a late one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,9 +23,11 @@ class PlaceLook:
 
 PLACES: Mapping[Place, PlaceLook] = {
     "input vector": PlaceLook(Arm("vector"), "a vector, at the input or an early block"),
-    "LoRA below": PlaceLook(Arm("adapter"), "a one-block LoRA, early"),
+    "block below": PlaceLook(Arm("adapter"), "one early block, or below the map (mostly a LoRA)"),
     "weights": PlaceLook(Arm("all weights"), "all weights"),
-    "LoRA above": PlaceLook(Arm("adapter", "late"), "a one-block LoRA, late"),
+    "block above": PlaceLook(
+        Arm("adapter", "late"), "one late block, or above the map (mostly a LoRA)"
+    ),
     "output vector": PlaceLook(Arm("vector", "late"), "a vector, at the output"),
 }
 
@@ -59,8 +62,21 @@ SETTINGS: tuple[Setting, ...] = (
         best=1.0,
         marks={
             "input vector": ("ockr-places", "vectors-year"),
+            "block below": ("ockr-places", "first-block-year"),
             "weights": ("ockr-places", "weights-year"),
+            "block above": ("ockr-places", "second-block-year"),
         },
+    ),
+    Setting(
+        "frames",
+        "small transformer: an object's neighbours → places across frames",
+        known=True,
+        best=1.0,
+        marks={
+            "input vector": ("frames-vectors", "vector"),
+            "weights": ("frames-vectors", "all-weights"),
+        },
+        null="mean vector",
     ),
     Setting(
         "city",
@@ -69,9 +85,9 @@ SETTINGS: tuple[Setting, ...] = (
         best=0.0,
         marks={
             "input vector": ("ocr-language", "city-vectors"),
-            "LoRA below": ("ocr-language", "city-lora-early"),
+            "block below": ("ocr-language", "city-lora-early"),
             "weights": ("ocr-language", "city-full"),
-            "LoRA above": ("ocr-language", "city-lora-late"),
+            "block above": ("ocr-language", "city-lora-late"),
             "output vector": ("ocr-language", "city-vectors-all-tokens"),
         },
         of_models=True,
@@ -94,9 +110,9 @@ SETTINGS: tuple[Setting, ...] = (
         best=0.0,
         marks={
             "input vector": ("ocr-language", "code-vectors"),
-            "LoRA below": ("ocr-language", "code-lora-early"),
+            "block below": ("ocr-language", "code-lora-early"),
             "weights": ("ocr-language", "code-full"),
-            "LoRA above": ("ocr-language", "code-lora-late"),
+            "block above": ("ocr-language", "code-lora-late"),
         },
         of_models=True,
     ),

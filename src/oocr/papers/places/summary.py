@@ -17,7 +17,7 @@ SCALE = "0: chance, 1: all of what follows is said"
 PAIRS: dict[str, tuple[Place, Place]] = {
     "early-minus-late": ("input vector", "output vector"),
     "vector-minus-weights": ("input vector", "weights"),
-    "lora-below-minus-above": ("LoRA below", "LoRA above"),
+    "block-below-minus-above": ("block below", "block above"),
 }
 
 
