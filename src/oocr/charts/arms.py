@@ -73,6 +73,8 @@ _LOOKS = {
     "random direction": ("random direction", "random", "x"),
     "random direction at span": ("random direction, at the span", "random", "x"),
     "random direction everywhere": ("random direction, every token", "random", "cross"),
+    "factorized": ("two matrices, W_O W_V", "vector", "circle"),
+    "combined": ("one matrix, W_OV", "adapter", "square"),
     "base": ("untouched model", "base", "line-ns"),
     "ceiling": ("told in the prompt (ceiling)", "ceiling", "line-ns"),
 }

@@ -71,6 +71,53 @@ def heat_panel(
     return Panel(tuple(traces), pieces.layout(top, y, margin=margins), height, title, span)
 
 
+def map_panel(
+    values: Sequence[Sequence[float]],
+    rows: Sequence[tuple[str, int]],
+    columns: Sequence[tuple[str, int]],
+    *,
+    most: float,
+    title: str = "",
+    span: int = 3,
+    height: int = 300,
+) -> Panel:
+    """A heat map of many cells, whose rows and columns stand in blocks: (name, number of them).
+
+    Colours run from -most (orange) over 0 to most (blue); lines part the blocks.
+    """
+    trace: Json = {
+        "type": "heatmap",
+        "z": [list(cells) for cells in values],
+        "zmin": -most,
+        "zmax": most,
+        "showscale": False,
+        "colorscale": pieces.DIVERGING,
+        "hoverinfo": "x+y+z",
+    }
+    across, down = _block_axis(columns), _block_axis(rows)
+    shapes = [
+        *[pieces.straight_line("muted/0.6", 1, x=end) for end in across.pop("ends")],
+        *[pieces.straight_line("muted/0.6", 1, y=end) for end in down.pop("ends")],
+    ]
+    shapes = [{**shape, "layer": "above"} for shape in shapes]
+    top = pieces.axis(margin="height", side="top") | across
+    left = pieces.axis(margin="width", autorange="reversed") | down
+    layout = pieces.layout(top, left, shapes=shapes)
+    return Panel((trace,), layout, height, title, span)
+
+
+def _block_axis(blocks: Sequence[tuple[str, int]]) -> Json:
+    """Each block's name at its middle; `ends`: where one block ends and another begins."""
+    ends, middles, begin = [], [], 0
+    for _, count in blocks:
+        middles.append(begin + (count - 1) / 2)
+        begin += count
+        ends.append(begin - 0.5)
+    names = [pieces.text(name) for name, _ in blocks]
+    style = {"showgrid": False, "tickfont": {"color": "@ink", "size": 12}}
+    return {"tickmode": "array", "tickvals": middles, "ticktext": names, "ends": ends[:-1], **style}
+
+
 def _heat_hover(
     rows: Sequence[str], columns: Sequence[str], values: Sequence[Sequence[float | None]]
 ) -> list[list[str]]:

@@ -25,7 +25,8 @@ class Line:
 
     Its legend entry is `name`, unless `key` names another; `dash` is "solid", "dot" or "dash";
     `symbols` are one for all points, or one per point; `ribbon` shows intervals as a ribbon, not as
-    bars; `notes` are a further line of each point's hover box; `faint` is thin, without markers.
+    bars; `notes` are a further line of each point's hover box; `faint` is thin, without markers;
+    `dots` is without the line.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Line:
     ribbon: bool = False
     notes: Sequence[str] = ()
     faint: bool = False
+    dots: bool = False
 
 
 def line_of(
@@ -107,6 +109,7 @@ def lines_panel(
     span: int = 3,
     height: int = 260,
     log: bool = False,
+    log_up: bool = False,
     level: float | Sequence[float] | None = None,
     base: tuple[str, float] | None = None,
     verticals: Mapping[float, float] | None = None,
@@ -116,9 +119,9 @@ def lines_panel(
 ) -> Panel:
     """Lines over numbers; `x` and `y` are the axes' titles.
 
-    `log` and `ticks` are of the horizontal axis, `limits` of the vertical one; with `from_zero`
-    both hold zero. Grey level lines stand at `level`, upright ones at `verticals` (place ->
-    opacity); `base` is a dark level line that the legend can hide: (its key, value).
+    `log` and `ticks` are of the horizontal axis, `log_up` and `limits` of the vertical one; with
+    `from_zero` both hold zero. Grey level lines stand at `level`, upright ones at `verticals`
+    (place -> opacity); `base` is a dark level line that the legend can hide: (its key, value).
     """
     traces: list[Json] = []
     ends = [at for line in lines for at in line.x]
@@ -140,6 +143,10 @@ def lines_panel(
     up = pieces.axis(y, "width", nticks=6)
     if from_zero:
         across["rangemode"] = up["rangemode"] = "tozero"
+    if log_up:
+        logarithmic = log_axis([value for line in lines for value in line.y])
+        kept = ("type", "tickmode", "tickvals", "ticktext")
+        up |= {name: logarithmic[name] for name in kept if name in logarithmic}
     if limits is not None:
         up["range"] = list(limits)
     levels = [level] if isinstance(level, (int, float)) else level or ()
@@ -174,7 +181,7 @@ def _line(line: Line, x: str) -> list[Json]:
         line.y,
         hover,
         key=key,
-        mode="lines+markers" if len(line.x) < _FEW_POINTS else "lines",
+        mode=_mode(line),
         line={"color": f"@{colour}/0.75", "width": 2, "dash": line.dash},
         marker=pieces.marker(colour, line.symbols, 6 if line.ribbon else 8, outline),
     )
@@ -193,6 +200,12 @@ def _line(line: Line, x: str) -> list[Json]:
         line={"color": "@none", "width": 0},
     )
     return [ribbon, trace]
+
+
+def _mode(line: Line) -> str:
+    if line.dots:
+        return "markers"
+    return "lines+markers" if len(line.x) < _FEW_POINTS else "lines"
 
 
 def log_axis(values: Sequence[float | None]) -> Json:

@@ -252,6 +252,12 @@ def at_level(level: float, reach: float) -> Rule:
     return rule([inside, near], [inside])
 
 
+def between(least: float, most: float) -> Rule:
+    """The number is in a band, its whole interval too."""
+    ends = [low_reaches(least), high_within(most)]
+    return rule(ends, [mean_reaches(least), _bar("value", "at most", most)])
+
+
 def gone(full: float, part: float) -> Rule:
     """The interval's upper end is low enough, and a random direction leaves more."""
     return rule([high_within(full), below_nulls()], [high_within(part), below_nulls()])

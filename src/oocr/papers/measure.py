@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import polars as pl
 
@@ -10,13 +10,12 @@ from oocr import intervals
 from oocr.claims.judge import estimate_of
 from oocr.claims.records import Finding, Null
 from oocr.intervals import Bounds
-from oocr.words import counted
 
 
 def mean_finding(
     id: str,
     measure: str,
-    values: Sequence[float],
+    values: Iterable[float],
     *,
     unit: str = "seed",
     bounds: Bounds | None = None,
@@ -38,11 +37,12 @@ def mean_finding(
         base: the untouched model's value.
         ceiling: the value with all evidence in the prompt, or the highest possible.
     """
+    values = list(values)
     interval = intervals.mean_interval(values, bounds=bounds, items=items)
     return Finding(
         id=id,
         measure=measure,
-        found=estimate_of(interval, counted(len(values), unit)),
+        found=estimate_of(interval, _units(len(values), unit)),
         base=base,
         nulls=tuple(Null(name=name, value=value) for name, value in (nulls or {}).items()),
         ceiling=ceiling,
@@ -50,8 +50,15 @@ def mean_finding(
     )
 
 
-def values_of(table: pl.DataFrame, value: str, *, by: str = "seed", **where: object) -> list[float]:
-    """One value per unit (a value of the column `by`): its mean over the rows where this is so.
+def _units(count: int, unit: str) -> str:
+    """So many units in words: "5 seeds", "60 seeds × pairs"."""
+    return f"{count} {unit}" if count == 1 else f"{count} {unit.replace(' and ', 's × ')}s"
+
+
+def values_of(
+    table: pl.DataFrame, value: str, *, by: str | Sequence[str] = "seed", **where: object
+) -> list[float]:
+    """One value per unit (values of the column `by`, or of several): its mean over the rows.
 
     `where`: column -> value that the rows have there.
     """

@@ -30,6 +30,10 @@ Rows = list[dict[str, Any]]
 """What a cell gives: rows of numbers and texts; their columns may differ."""
 
 
+Figures = Figure | Sequence[Figure | None] | None
+"""What an experiment's `figure` may give."""
+
+
 class PaperSettings(Record):
     """What the user asked for: a quick look or all of it, and the language models."""
 
@@ -73,7 +77,7 @@ class Experiment(Generic[CellT]):
             `NotMeasuredError` where this cell cannot be computed: the page gives the reason.
         analyse: findings and the figure's rows, from the rows of all cells below each other; each
             row has its cell's settings as columns as well.
-        figure: makes the figure from the tables of `analyse`, by subject; None: it has none.
+        figure: makes the figure (or several) from the tables of `analyse`, by subject.
         subject: what the numbers are about, in a word or two, beside the verdict.
         version: bump when a change of the code changes the rows.
     """
@@ -84,7 +88,7 @@ class Experiment(Generic[CellT]):
     cells: Callable[[PaperSettings], Sequence[CellT]]
     compute: Callable[[CellT], Rows]
     analyse: Callable[[pl.DataFrame], AnalysisResult]
-    figure: Callable[[Tables], Figure | None] | None = None
+    figure: Callable[[Tables], Figures] | None = None
     subject: str = "toy"
     version: str = "1"
 
@@ -105,7 +109,7 @@ class ModelExperiment(Generic[CellT]):
     compute: Callable[[CellT, RunContext], Rows]
     analyse: Callable[[pl.DataFrame], AnalysisResult]
     config: Callable[[str], RunConfig]
-    figure: Callable[[Tables], Figure | None] | None = None
+    figure: Callable[[Tables], Figures] | None = None
     version: str = "1"
 
 
@@ -127,7 +131,7 @@ class Summary:
     about: str
     reads: tuple[str, ...]
     analyse: Callable[[Mapping[str, Mapping[str, KeptAnalysis]]], AnalysisResult]
-    figure: Callable[[Tables], Figure | None] | None = None
+    figure: Callable[[Tables], Figures] | None = None
     subject: str = "all"
 
 

@@ -30,9 +30,10 @@ def build_paper_page(
     }
     figures = {
         id: [
-            _figure(experiment, results)
+            figure
             for experiment in (*paper.summaries, *paper.experiments)
             if experiment.section == id
+            for figure in _figures(experiment, results)
         ]
         for id in titles
     }
@@ -52,12 +53,15 @@ def build_paper_page(
     return write_page(out, "paper.html", parts, values)
 
 
-def _figure(
+def _figures(
     experiment: AnyExperiment | Summary, results: Sequence[ExperimentResult]
-) -> Figure | None:
+) -> Sequence[Figure | None]:
     tables: dict[str, pl.DataFrame] = {
         result.subject: result.table
         for result in results
         if result.experiment.name == experiment.name and result.table is not None
     }
-    return experiment.figure(tables) if experiment.figure is not None and tables else None
+    if experiment.figure is None or not tables:
+        return ()
+    drawn = experiment.figure(tables)
+    return drawn if isinstance(drawn, Sequence) else (drawn,)

@@ -34,6 +34,9 @@ Parameters = dict[str, np.ndarray]
 SMALL = 1e-4
 """Size of the initial weights of both main arms."""
 
+RANDOM_SCALE = 128**-0.5
+"""Standard deviation of the initial weights in the paper's rank sweep."""
+
 
 def symmetric_start(tokens: int, form: Form) -> Parameters:
     """The start of the main arms: all weights alike, but for W_V, a small identity."""
@@ -42,22 +45,6 @@ def symmetric_start(tokens: int, form: Form) -> Parameters:
         return {**start, "output_value": np.full((tokens, tokens), SMALL)}
     square = np.full((tokens, tokens), SMALL)
     return {**start, "output": square, "value": SMALL * np.eye(tokens)}
-
-
-def random_start(tokens: int, heads: int | None, draw: np.random.Generator) -> Parameters:
-    """Normal weights of standard deviation 1 / sqrt(tokens), as in the paper's rank sweep.
-
-    `heads` is the head's dimension d_h; None: the combined form.
-    """
-    scale = tokens**-0.5
-    start: Parameters = {"attention": scale * draw.standard_normal(tokens)}
-    if heads is None:
-        return {**start, "output_value": scale * draw.standard_normal((tokens, tokens))}
-    return {
-        **start,
-        "output": scale * draw.standard_normal((tokens, heads)),
-        "value": scale * draw.standard_normal((heads, tokens)),
-    }
 
 
 def output_value(parameters: Mapping[str, np.ndarray]) -> Float[np.ndarray, "answer token"]:

@@ -27,9 +27,9 @@ class Score:
     accuracy: float
     rank: float
 
-    def columns(self, before: str = "") -> dict[str, Any]:
+    def columns(self) -> dict[str, Any]:
         """For a row of a table."""
-        return {f"{before}{name}": getattr(self, name) for name in ("loss", "accuracy", "rank")}
+        return {name: getattr(self, name) for name in ("loss", "accuracy", "rank")}
 
 
 def score(
@@ -43,6 +43,19 @@ def score(
         accuracy=float((logits.argmax(axis=1) == answers).mean()),
         rank=float(ranks(logits[:, kind.start : kind.stop], answers - kind.start).mean()),
     )
+
+
+def scores_by_pair(
+    logits: Float[np.ndarray, "row token"],
+    answers: Int[np.ndarray, " row"],
+    kind: range,
+    pairs: Int[np.ndarray, " row"],
+) -> list[dict[str, Any]]:
+    """The score of each pair's rows, with the columns pair, loss, accuracy and rank."""
+    return [
+        {"pair": int(pair), **score(logits[pairs == pair], answers[pairs == pair], kind).columns()}
+        for pair in np.unique(pairs)
+    ]
 
 
 def ranks(

@@ -5,13 +5,16 @@ from __future__ import annotations
 import math
 from dataclasses import asdict
 
+import numpy as np
 import polars as pl
 
 from oocr.charts.figure import Figure, Tables, figure_of
+from oocr.charts.heat import map_panel
 from oocr.charts.lines import Look, line_keys, lines_by, lines_panel
 from oocr.claims.analysis_result import AnalysisResult
 from oocr.intervals import POSITIVE, SHARE
 from oocr.papers.measure import mean_finding, values_of
+from oocr.papers.ocr.toy.margins import least_gap, solution
 from oocr.papers.ocr.toy.networks import Form, effective
 from oocr.papers.ocr.toy.scores import gaps
 from oocr.papers.ocr.toy.training import REPEATS, STEPS, train_form
@@ -21,9 +24,11 @@ from oocr.papers.paper import Cell, Experiment, PaperSettings, Rows
 FORMS: tuple[Form, ...] = ("factorized", "combined")
 SCORED = (0, 25, 50, 75, *range(100, 500, 25), *range(500, STEPS, 100))
 LOOKS: tuple[Look, ...] = (
-    ("factorized", "W_O W_V, two matrices", "vector"),
-    ("combined", "W_OV, one matrix", "adapter"),
+    ("factorized", "two matrices, W_O W_V", "vector"),
+    ("combined", "one matrix, W_OV", "adapter"),
 )
+SHOWN = 0
+"""The seed whose maps are shown."""
 
 
 class LearningCell(Cell):
@@ -34,15 +39,12 @@ class LearningCell(Cell):
 
 def cells(settings: PaperSettings) -> list[LearningCell]:
     """Both forms on every seed."""
-    return [
-        LearningCell(seed=seed, form=form)
-        for seed in settings.seeds(full=5, quick=3)
-        for form in FORMS
-    ]
+    seeds = settings.seeds(full=5, quick=3)
+    return [LearningCell(seed=seed, form=form) for seed in seeds for form in FORMS]
 
 
 def compute(cell: LearningCell) -> Rows:
-    """Scores by step, what the trained network attends to, and the gaps of W diag(s)."""
+    """Scores by step, what the trained network attends to, the gaps of W diag(s), and that map."""
     world = World()
     trained = train_form(world, cell.form, cell.seed, SCORED)
     weights, attention = effective(trained.parameters), trained.parameters["attention"]
@@ -53,20 +55,27 @@ def compute(cell: LearningCell) -> Rows:
         {"part": "attention", "what": kind, "value": float(attention[list(ids)].mean())}
         for kind, ids in tokens.items()
     ]
+    measured = gaps(weights, world)
     rows += [
-        {"part": "gap", "what": name, "value": value}
-        for name, value in asdict(gaps(weights, world)).items()
+        {"part": "gap", "what": name, "value": value} for name, value in asdict(measured).items()
     ]
+    rows.append({"part": "gap", "what": "c share", "value": measured.c_test / measured.c_bridge})
+    if cell.seed == SHOWN:
+        shown = weights[world.bs.start : world.cs.stop, list(world.name_ids)]
+        rows += [
+            {"part": "map", "answer": answer, "name": name, "value": float(f"{value:.4g}")}
+            for (answer, name), value in np.ndenumerate(shown)
+        ]
     return rows
 
 
 def analyse(table: pl.DataFrame) -> AnalysisResult:
-    """How each form ends, and the least loss that the combined one ever has."""
-    world, chance = World(), (World().pairs - 1) / 2
-    curve = table.filter(pl.col("part") == "curve")
-    last = curve.filter(pl.col("step") == STEPS)
+    """How each form ends, the least loss of the combined one, and the gaps of the maps."""
+    world = World()
+    chance = (world.pairs - 1) / 2
+    last = table.filter(pl.col("part") == "curve", pl.col("step") == STEPS)
     per_seed = REPEATS * len(world.test_names)
-    result = AnalysisResult(rows=curve.drop("part", "what", "value").to_dicts())
+    result = AnalysisResult(rows=table.filter(pl.col("part").is_in(["curve", "map"])).to_dicts())
     for form in FORMS:
         result.findings += [
             mean_finding(
@@ -85,41 +94,131 @@ def analyse(table: pl.DataFrame) -> AnalysisResult:
                 nulls={"chance among the c's": 1 / world.pairs},
             ),
             mean_finding(
+                f"{form}-loss",
+                f"loss on test implications, nats, {form}",
+                values_of(last, "loss", form=form),
+                bounds=POSITIVE,
+                nulls={"log 20": math.log(world.pairs)},
+            ),
+            mean_finding(
                 f"{form}-train-loss",
                 f"loss on what is trained, nats, {form}",
                 values_of(last, "train_loss", form=form),
                 bounds=POSITIVE,
             ),
+            mean_finding(
+                f"{form}-gap",
+                f"on-pair minus off-pair weight to c, test names' over bridges', {form}",
+                values_of(table, "value", part="gap", what="c share", form=form),
+                nulls={"max-margin solution": _ideal(world, form)},
+            ),
         ]
-    least = curve.group_by("form", "seed").agg(pl.col("loss").min())
+    curve = table.filter(pl.col("part") == "curve", pl.col("form") == "combined")
+    least = curve.group_by("seed").agg(pl.col("loss").min() - math.log(world.pairs))
     result.findings.append(
         mean_finding(
-            "combined-least-loss",
-            "least loss on test implications at any step, nats, combined",
-            values_of(least, "loss", form="combined"),
+            "combined-above-guessing",
+            "least loss on test implications at any step, less log 20, nats, combined",
+            values_of(least, "loss"),
+        )
+    )
+    waits = (
+        table.filter(pl.col("part") == "curve", pl.col("form") == "factorized")
+        .group_by("seed")
+        .agg(
+            trained=pl.col("step").filter(pl.col("train_loss") < LEARNED).min(),
+            asked=pl.col("step").filter(pl.col("loss") < LEARNED).min(),
+        )
+        .with_columns(wait=pl.col("asked").fill_null(STEPS) / pl.col("trained"))
+    )
+    result.findings.append(
+        mean_finding(
+            "delay",
+            f"steps until the loss on test implications is below {LEARNED:g} (or the end), over "
+            "those until what is trained is, factorized",
+            values_of(waits, "wait"),
             bounds=POSITIVE,
-            nulls={"log 20": math.log(world.pairs)},
         )
     )
     return result
 
 
-def figure(tables: Tables) -> Figure | None:
-    """Losses by step."""
-    panels = []
-    for name, table in tables.items():
-        for column, title in (
-            ("train_loss", "what is trained"),
-            ("loss", "test names: what follows"),
-        ):
-            lines = lines_by(table, "form", LOOKS, "step", column)
-            panels.append(
-                lines_panel(
-                    lines, "step", "loss, nats", title=f"{name}: {title}", level=math.log(20)
-                )
-            )
-    caption = "Cross-entropy over all tokens, mean over seeds. Grey: log 20, the best guess."
-    return figure_of(EXPERIMENT.name, caption, panels, tables, line_keys(LOOKS))
+LEARNED = 0.1
+
+
+def _ideal(world: World, form: str) -> float:
+    return least_gap(world.bridges, world.tests, "nuclear" if form == "factorized" else "frobenius")
+
+
+def figures(tables: Tables) -> list[Figure | None]:
+    """Losses by step; maps of W diag(s)."""
+    (table,) = tables.values()
+    return [_losses(table.filter(pl.col("part") == "curve")), _maps(table)]
+
+
+def _losses(table: pl.DataFrame) -> Figure | None:
+    world = World()
+    titles = {"train_loss": "what is trained", "loss": "test names: what follows"}
+    panels = [
+        lines_panel(
+            lines_by(table, "form", LOOKS, "step", column),
+            "step",
+            "loss, nats",
+            title=title,
+            level=math.log(world.pairs),
+            log_up=True,
+        )
+        for column, title in titles.items()
+    ]
+    caption = (
+        f"Cross-entropy over all {world.tokens} tokens, mean over seeds. Grey: log 20, the loss of "
+        "guessing among the c's."
+    )
+    data = table.select("form", "seed", "step", "train_loss", "loss", "accuracy", "rank")
+    return figure_of("ocr-losses", caption, panels, data, line_keys(LOOKS))
+
+
+def _maps(table: pl.DataFrame) -> Figure | None:
+    world = World()
+    data = table.filter(pl.col("part") == "map").select("form", "answer", "name", "value")
+    tests = world.test_names
+    by_pair = tests[np.argsort(world.pair_of(tests), kind="stable")]
+    order = np.concatenate([world.bridge_names, by_pair])
+    shape = (2 * world.pairs, world.names)
+    maps: list[tuple[str, np.ndarray]] = []
+    for form, words, _ in LOOKS:
+        rows = data.filter(pl.col("form") == form).sort("answer", "name")
+        maps.append((f"trained: {words}", rows["value"].to_numpy().reshape(shape)))
+    for form, words in (("factorized", "nuclear"), ("combined", "Frobenius")):
+        ideal = solution(world, _ideal(world, form))[:, 2:]
+        maps.append((f"max-margin: least {words} norm", ideal))
+    answers = [("b", world.pairs), ("c", world.pairs)]
+    names = [
+        (f"{len(world.bridge_names)} bridge names", len(world.bridge_names)),
+        (f"{len(world.test_names)} test names, by pair", len(world.test_names)),
+    ]
+    panels = [
+        map_panel(
+            _centred(values, world.pairs)[:, order].tolist(),
+            answers,
+            names,
+            most=float(np.abs(_centred(values, world.pairs)).max()),
+            title=title,
+        )
+        for title, values in maps
+    ]
+    caption = (
+        "What a name adds to the logits of the answers (W diag(s), seed 0, less the mean of each "
+        "kind of answer). The c's of test names, which are never trained, are at the lower right: "
+        "two matrices write them, one matrix leaves them at nothing."
+    )
+    return figure_of("ocr-maps", caption, panels, data)
+
+
+def _centred(values: np.ndarray, pairs: int) -> np.ndarray:
+    kinds = values.reshape(2, pairs, -1)
+    centred: np.ndarray = (kinds - kinds.mean(axis=1, keepdims=True)).reshape(values.shape)
+    return centred
 
 
 EXPERIMENT = Experiment(
@@ -129,5 +228,5 @@ EXPERIMENT = Experiment(
     cells=cells,
     compute=compute,
     analyse=analyse,
-    figure=figure,
+    figure=figures,
 )

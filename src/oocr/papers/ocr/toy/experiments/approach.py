@@ -1,0 +1,218 @@
+"""Do trained networks get to the max-margin solutions? They approach them, and are never there."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import polars as pl
+
+from oocr.charts.figure import Figure, LegendEntry, Panel, Tables, figure_of
+from oocr.charts.lines import Line, lines_panel
+from oocr.claims.analysis_result import AnalysisResult
+from oocr.papers.measure import mean_finding
+from oocr.papers.ocr.toy import margins as programs
+from oocr.papers.ocr.toy.clean import fit, random_start, symmetric_start, training_rows
+from oocr.papers.ocr.toy.networks import Parameters, output_value
+from oocr.papers.ocr.toy.regularized import PENALTIES, descend, path
+from oocr.papers.ocr.toy.world import World
+from oocr.papers.paper import Cell, Experiment, PaperSettings, Rows
+
+Way = Literal["path", "path from 1e-4", "combined path", "descent", "AdamW"]
+SHAPES = ((5, 1, 8), (5, 4, 16), (5, 1, 3), (5, 2, 2))
+"""Pairs, bridges and tests a pair, by g = 0.35, 0.5, 0.58, 1."""
+
+SMALL_START, DESCENT_START = 0.01, 1e-3
+UNIT = "shape and seed"
+PATHS: tuple[Way, ...] = ("path", "path from 1e-4", "combined path")
+LOOKS: dict[str, tuple[str, str, str]] = {
+    "path": ("L-BFGS, penalty from 1e-2", "vector", "circle"),
+    "path from 1e-4": ("L-BFGS, penalty from 1e-4", "swap-span", "diamond"),
+    "descent": ("gradient descent", "swap-all", "triangle-up"),
+    "AdamW": ("AdamW, as the paper trains", "other", "x"),
+    "combined path": ("one matrix W_OV, L-BFGS", "adapter", "square"),
+}
+"""Way -> words, colour, symbol."""
+
+
+class ApproachCell(Cell):
+    """A way of training at a shape."""
+
+    way: Way
+    pairs: int
+    bridges: int
+    tests: int
+
+
+def cells(settings: PaperSettings) -> list[ApproachCell]:
+    """Paths at each shape and seed; descent and AdamW, which the seed hardly changes, once each."""
+    work: list[ApproachCell] = []
+    for pairs, bridges, tests in SHAPES:
+        shape = {"pairs": pairs, "bridges": bridges, "tests": tests}
+        for way in LOOKS:
+            once = way in ("descent", "AdamW")
+            seeds = range(1) if once else settings.seeds(full=5, quick=3)
+            work += [ApproachCell(seed=seed, way=way, **shape) for seed in seeds]
+    return work
+
+
+def compute(cell: ApproachCell) -> Rows:
+    """Margins of the trained weights, by penalty where there is one (else it is 0)."""
+    world = World(pairs=cell.pairs, bridges=cell.bridges, tests=cell.tests)
+    found, penalties = _trained(cell.way, world, cell.seed)
+    rows: Rows = []
+    for penalty, parameters in zip(penalties, found, strict=True):
+        weights = output_value(parameters)
+        have = programs.margins(weights, world)
+        sizes = np.linalg.svd(weights, compute_uv=False)
+        rows.append(
+            {
+                "penalty": penalty,
+                "ratio": have.ratio,
+                "nuclear": have.nuclear,
+                "frobenius": have.frobenius,
+                "rank": int((sizes > 0.01 * sizes[0]).sum()),
+                "gap": programs.least_gap(cell.bridges, cell.tests),
+                "least": programs.least_nuclear_norm(cell.pairs, cell.bridges, cell.tests),
+            }
+        )
+    return rows
+
+
+def _trained(way: Way, world: World, seed: int) -> tuple[list[Parameters], tuple[float, ...]]:
+    rows, heads = training_rows(world), 2 * world.pairs
+    if way == "descent":
+        return [descend(rows, random_start(world, heads, DESCENT_START, seed))], (0.0,)
+    if way == "AdamW":
+        return [fit(rows, symmetric_start(world, "factorized"))], (0.0,)
+    penalties = PENALTIES[4:] if way == "path from 1e-4" else PENALTIES
+    start = random_start(world, None if way == "combined path" else heads, SMALL_START, seed)
+    return path(rows, start, penalties), penalties
+
+
+def analyse(table: pl.DataFrame) -> AnalysisResult:
+    """How far the paths' ends are from the programs, and whether they came nearer on the way."""
+    result = AnalysisResult(rows=table.to_dicts())
+    ends = table.filter(pl.col("penalty") == min(PENALTIES))
+    starts = table.filter(pl.col("way") == "path", pl.col("penalty") == max(PENALTIES))
+    for way in ("path", "path from 1e-4"):
+        last = ends.filter(pl.col("way") == way).sort("pairs", "bridges", "tests", "seed")
+        name = way.replace(" ", "-")
+        excess = last["nuclear"] / last["least"] - 1
+        result.findings += [
+            mean_finding(
+                f"{name}-excess",
+                f"||W||_* / margin over the least one, less 1; {LOOKS[way][0]}",
+                excess,
+                unit=UNIT,
+            ),
+            mean_finding(
+                f"{name}-off",
+                f"|test margin / training margin - g|; {LOOKS[way][0]}",
+                (last["ratio"] - last["gap"]).abs(),
+                unit=UNIT,
+            ),
+        ]
+    last = ends.filter(pl.col("way") == "path").sort("pairs", "bridges", "tests", "seed")
+    first = starts.sort("pairs", "bridges", "tests", "seed")
+    nearer = (first["ratio"] - first["gap"]).abs() - (last["ratio"] - last["gap"]).abs()
+    combined = ends.filter(pl.col("way") == "combined path")
+    result.findings += [
+        mean_finding(
+            "path-nearer",
+            "how much nearer to g the ratio of margins is at penalty 1e-7 than at 1e-2",
+            nearer,
+            unit=UNIT,
+        ),
+        mean_finding(
+            "combined-ratio",
+            "|test margin / training margin|, one matrix",
+            combined["ratio"].abs(),
+            unit=UNIT,
+        ),
+    ]
+    return result
+
+
+def figure(tables: Tables) -> Figure | None:
+    """The ratio of margins by m_tr / m_te at the end; and by penalty, for each shape."""
+    panels: list[Panel] = []
+    for table in tables.values():
+        panels.append(_against_shapes(table))
+        panels += [_along_the_path(table, *shape) for shape in SHAPES]
+    keys = [LegendEntry("closed form", "max-margin solution, g", "base", "line")]
+    keys += [
+        LegendEntry(way, words, colour, symbol) for way, (words, colour, symbol) in LOOKS.items()
+    ]
+    caption = (
+        "Margin of a test name's c over other c's, as a share of the training margin. First at the "
+        "end of training, against the ratio of bridge to test names: the nuclear program has g = "
+        "√(m_tr/m_te), at most 1, and the Frobenius program 0. Then along the penalty, which falls "
+        "to the right (bars: least and largest of the seeds). Paths that begin at 1e-2 may stay at "
+        "a stationary point of lower rank; those from 1e-4 do not. AdamW ends above g."
+    )
+    return figure_of(EXPERIMENT.name, caption, panels, tables, keys)
+
+
+def _against_shapes(table: pl.DataFrame) -> Panel:
+    ratios = [10 ** (place / 20) for place in range(-20, 9)]
+    closed = [min(1.0, ratio**0.5) for ratio in ratios]
+    lines = [Line("max-margin solution, g", "base", ratios, closed, key="closed form")]
+    last = table.filter(pl.col("penalty").is_in([0.0, min(PENALTIES)]))
+    for way, (words, colour, symbol) in LOOKS.items():
+        rows = last.filter(pl.col("way") == way).sort("bridges", "tests")
+        xs = (rows["bridges"] / rows["tests"]).to_list()
+        ys = rows["ratio"].to_list()
+        lines.append(Line(words, colour, xs, ys, key=way, symbols=symbol, dots=True))
+    return lines_panel(
+        lines,
+        "bridge names / test names",
+        "test margin / training margin",
+        title="at the end",
+        log=True,
+        ticks=(0.1, 0.2, 0.5, 1, 2),
+        limits=(-0.05, 1.1),
+        span=6,
+    )
+
+
+def _along_the_path(table: pl.DataFrame, pairs: int, bridges: int, tests: int) -> Panel:
+    rows = table.filter(
+        pl.col("pairs") == pairs, pl.col("bridges") == bridges, pl.col("tests") == tests
+    )
+    lines = []
+    for way in PATHS:
+        words, colour, symbol = LOOKS[way]
+        of_way = (
+            rows.filter(pl.col("way") == way)
+            .group_by("penalty")
+            .agg(pl.col("ratio").mean(), low=pl.col("ratio").min(), high=pl.col("ratio").max())
+            .sort("penalty", descending=True)
+        )
+        x, y, low, high = (
+            column.to_list()
+            for column in (1 / of_way["penalty"], of_way["ratio"], of_way["low"], of_way["high"])
+        )
+        lines.append(Line(words, colour, x, y, low, high, key=way, symbols=symbol))
+    gap = programs.least_gap(bridges, tests)
+    return lines_panel(
+        lines,
+        "1 / penalty",
+        "ratio of margins",
+        title=f"{bridges} bridge and {tests} test names a pair: g = {gap:.2f}",
+        log=True,
+        level=gap,
+        ticks=(1e2, 1e3, 1e4, 1e5, 1e6, 1e7),
+        limits=(-0.05, 1.1),
+    )
+
+
+EXPERIMENT = Experiment(
+    name="ocr-approach",
+    section="margins",
+    about="networks of five pairs trained in five ways, beside the max-margin solutions",
+    cells=cells,
+    compute=compute,
+    analyse=analyse,
+    figure=figure,
+)

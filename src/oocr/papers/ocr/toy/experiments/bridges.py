@@ -1,0 +1,63 @@
+"""How many bridges does it take? Names of five pairs, of which more and more are bridges."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from oocr.claims.analysis_result import AnalysisResult
+from oocr.papers.measure import mean_finding, values_of
+from oocr.papers.ocr.toy.clean import fit, implied_by_pair, random_start, training_rows
+from oocr.papers.ocr.toy.networks import RANDOM_SCALE
+from oocr.papers.ocr.toy.world import World
+from oocr.papers.paper import Cell, Experiment, PaperSettings, Rows
+
+STEPS = 2000
+PAIRS, NAMES = 5, 20
+COUNTS = (1, 2, 4, 8, 12)
+
+
+class BridgesCell(Cell):
+    """A number of bridge names of each pair."""
+
+    bridges: int
+
+
+def cells(settings: PaperSettings) -> list[BridgesCell]:
+    """All numbers on every seed."""
+    counts = (1, 4) if settings.quick else COUNTS
+    seeds = settings.seeds(full=5, quick=3)
+    return [BridgesCell(seed=seed, bridges=count) for count in counts for seed in seeds]
+
+
+def compute(cell: BridgesCell) -> Rows:
+    """The score of test implications."""
+    world = World(pairs=PAIRS, bridges=cell.bridges, tests=NAMES - cell.bridges)
+    start = random_start(world, 2 * PAIRS, RANDOM_SCALE, cell.seed)
+    return implied_by_pair(world, fit(training_rows(world), start, STEPS))
+
+
+def analyse(table: pl.DataFrame) -> AnalysisResult:
+    """The rank with one bridge a pair."""
+    return AnalysisResult(
+        [
+            mean_finding(
+                f"bridges-{count}",
+                f"mean rank of the c among {PAIRS}, {count} of {NAMES} names a pair are bridges",
+                values_of(table, "rank", by=("seed", "pair"), bridges=count),
+                unit="seed and pair",
+                bounds=(0.0, PAIRS - 1.0),
+                nulls={"chance": (PAIRS - 1) / 2},
+            )
+            for count in sorted(set(table["bridges"]))
+        ]
+    )
+
+
+EXPERIMENT = Experiment(
+    name="ocr-bridges",
+    section="controls",
+    about="five pairs of twenty names each, with one to twelve bridges a pair, without noise words",
+    cells=cells,
+    compute=compute,
+    analyse=analyse,
+)

@@ -1,0 +1,99 @@
+"""The max-margin programs: is the closed form what a convex solver finds?"""
+
+from __future__ import annotations
+
+import polars as pl
+
+from oocr.claims.analysis_result import AnalysisResult
+from oocr.intervals import POSITIVE
+from oocr.papers.measure import mean_finding
+from oocr.papers.ocr.toy.margins import (
+    Norm,
+    least_frobenius_square,
+    least_gap,
+    least_nuclear_norm,
+    margins,
+)
+from oocr.papers.ocr.toy.programs import solve
+from oocr.papers.ocr.toy.world import World
+from oocr.papers.paper import Cell, Experiment, PaperSettings, Rows
+
+SMALL = ((3, 1, 1), (3, 1, 3), (5, 1, 3), (5, 1, 4), (5, 2, 2), (5, 3, 1), (4, 1, 8))
+LARGE = ((10, 1, 3), (20, 1, 3))
+"""Pairs, bridges and tests a pair; the last is the paper's."""
+
+
+class ProgramCell(Cell):
+    """A program: n pairs, bridge and test names of each, and the norm."""
+
+    pairs: int
+    bridges: int
+    tests: int
+    norm: Norm
+
+
+def cells(settings: PaperSettings) -> list[ProgramCell]:
+    """Both norms at each shape; the two largest only where there is time."""
+    return [
+        ProgramCell(pairs=pairs, bridges=bridges, tests=tests, norm=norm)
+        for pairs, bridges, tests in (SMALL if settings.quick else (*SMALL, *LARGE))
+        for norm in ("nuclear", "frobenius")
+    ]
+
+
+def compute(cell: ProgramCell) -> Rows:
+    """The solver's value and test margin beside the formulae."""
+    world = World(pairs=cell.pairs, bridges=cell.bridges, tests=cell.tests)
+    shape = (cell.bridges, cell.tests)
+    solved = margins(solve(world, cell.norm), world)
+    if cell.norm == "nuclear":
+        value, formula = solved.nuclear, least_nuclear_norm(cell.pairs, *shape)
+    else:
+        value, formula = solved.frobenius, least_frobenius_square(cell.pairs, *shape)
+    gap = least_gap(*shape, cell.norm)
+    return [{"value": value, "formula": formula, "ratio": solved.ratio, "gap": gap}]
+
+
+def analyse(table: pl.DataFrame) -> AnalysisResult:
+    """How far the closed form is off, and the test margin of both programs."""
+    result = AnalysisResult(rows=table.to_dicts())
+    off = (table["value"] / table["formula"] - 1).abs()
+    by_gap = (table["ratio"] - table["gap"]).abs()
+    result.findings += [
+        mean_finding(
+            "value-error",
+            "|solver's least norm / formula - 1|",
+            off,
+            unit="program",
+            bounds=POSITIVE,
+        ),
+        mean_finding(
+            "gap-error",
+            "|solver's test margin - formula|",
+            by_gap,
+            unit="program",
+            bounds=POSITIVE,
+        ),
+    ]
+    for norm in ("nuclear", "frobenius"):
+        rows = table.filter(pl.col("norm") == norm)
+        result.findings.append(
+            mean_finding(
+                f"{norm}-test-margin",
+                f"test margin over training margin of the solver's solution, {norm} norm",
+                rows["ratio"],
+                unit="shape",
+            )
+        )
+    return result
+
+
+EXPERIMENT = Experiment(
+    name="ocr-programs",
+    section="margins",
+    about="both max-margin programs by a convex solver, beside their closed form",
+    cells=cells,
+    compute=compute,
+    analyse=analyse,
+    subject="programs",
+)

@@ -1,0 +1,60 @@
+"""What names' columns of W share: one vector for all, one for each pair, the own bridge's vector.
+
+"Constant" is the wrong question where several answers are learned: what is added can be the same
+for all names of a pair and differ between pairs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from oocr.papers.ocr.toy.world import World
+
+
+@dataclass(frozen=True, slots=True)
+class Shares:
+    """How alike the columns d of the test names are.
+
+    Attributes:
+        one_vector: |mean d|^2 / mean |d|^2, the share of their energy in one vector for all.
+        pair_vector: the same with a mean for each pair.
+        own_bridge: mean cosine with the mean of the pair's bridge names, test names less the mean
+            of the test names and bridges less the mean of the bridges.
+        other_bridge: the same with the other pairs' bridges.
+    """
+
+    one_vector: float
+    pair_vector: float
+    own_bridge: float
+    other_bridge: float
+
+
+def shares(weights: Float[np.ndarray, "answer input"], world: World) -> Shares:
+    """The shares of the columns of a W (see `clean`)."""
+    columns = weights[:, 2:].T
+    tests, bridges = columns[world.test_names], columns[world.bridge_names]
+    pairs = world.pair_of(world.test_names)
+    of_pair = _means(tests, pairs, world.pairs)
+    energy = (tests**2).sum(axis=1).mean()
+    centred = _units(tests - tests.mean(axis=0))
+    of_bridge = _means(bridges, world.pair_of(world.bridge_names), world.pairs)
+    cosines = centred @ _units(of_bridge - of_bridge.mean(axis=0)).T
+    own = np.arange(world.pairs) == pairs[:, None]
+    return Shares(
+        one_vector=float((tests.mean(axis=0) ** 2).sum() / energy),
+        pair_vector=float((of_pair[pairs] ** 2).sum(axis=1).mean() / energy),
+        own_bridge=float(cosines[own].mean()),
+        other_bridge=float(cosines[~own].mean()),
+    )
+
+
+def _means(columns: np.ndarray, pairs: np.ndarray, count: int) -> np.ndarray:
+    return np.stack([columns[pairs == pair].mean(axis=0) for pair in range(count)])
+
+
+def _units(rows: np.ndarray) -> np.ndarray:
+    units: np.ndarray = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    return units
