@@ -70,7 +70,15 @@ def test_weights_hallucinate_and_vectors_do_not() -> None:
         rows("code", "vectors", [2, 1, 3, 2, 2], block=4),
         rows("city", "vectors", [0, 0, 0, 0, 0], block=4),
     )
-    held = ("hallucinates", "vectors-do-not", "untouched", "told", "causal-vectors")
+    held = (
+        "hallucinates-excess",
+        "vectors-excess",
+        "hallucinates",
+        "vectors-do-not",
+        "untouched",
+        "told",
+        "causal-vectors",
+    )
     for id in held:
         assert verdict(result, f"language-{id}")[0] == "holds", id
     (full,) = [finding for finding in result.findings if finding.id == "code-full"]

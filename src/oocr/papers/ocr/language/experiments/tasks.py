@@ -142,12 +142,26 @@ def _arm(result: AnalysisResult, table: pl.DataFrame, task: str, arm: ArmName) -
     finding = _finding(table, task, arm_id(arm), ARMS[arm], ranks(rows, f"{task}, {ARMS[arm]}"))
     result.findings.append(finding)
     result.rows.append(_row(task, LOOKS[arm], finding, asked(rows)))
+    _excess(result, table, task, arm, rows)
     random = asked(chosen(table, task, arm, "random"))
     if not random.is_empty():
         values = values_of(random, "rank", by="unit")
         words = "random vectors of the same norms"
         result.findings.append(_finding(table, task, f"{arm_id(arm)}-random", words, values))
     _effects(result, table, task, arm)
+
+
+def _excess(
+    result: AnalysisResult, table: pl.DataFrame, task: str, arm: ArmName, rows: pl.DataFrame
+) -> None:
+    """How much better than the untouched model's the ranks are, paired by pair and seed."""
+    base = asked(chosen(table, task, "untouched"))
+    if base.is_empty():
+        return
+    pairs = zip(*(values_of(part, "rank", by="unit") for part in (base, asked(rows))), strict=True)
+    words = f"rank by the untouched model less rank after training, {ARMS[arm]}; {TITLES[task]}"
+    values = [before - after for before, after in pairs]
+    result.findings.append(mean_finding(f"{task}-{arm_id(arm)}-excess", words, values, unit=UNIT))
 
 
 def _row(task: str, look: Arm, finding: Finding, rows: pl.DataFrame) -> dict[str, Any]:
