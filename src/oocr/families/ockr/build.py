@@ -63,7 +63,7 @@ FAMILY = Family(
     about="invented people, told by attributes and relations, asked what follows from two of them",
     settings=OckrConfig,
     build=lambda config, _base: ockr(config),
-    members=Members(keyword="person", settings=lambda _: {"mode": "single"}),
+    members=Members(settings=lambda _: {"mode": "single"}),
     quick=_quick,
     claims=CLAIMS,
 )

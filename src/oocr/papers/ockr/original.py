@@ -16,6 +16,7 @@ import random
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import combinations, pairwise, product
 from pathlib import Path
 from typing import Literal
@@ -155,17 +156,13 @@ def _relations(groups: Sequence[Group], form: Form, rng: random.Random, *, hard:
 YES_NO = ("Yes", "No")
 
 
-def _simple(make: Callable[..., Benchmark], *, hard: bool) -> Callable[..., Benchmark]:
-    return lambda groups, form, rng: make(groups, form, rng, hard=hard)
-
-
 TASKS: Mapping[str, Callable[[Sequence[Group], Form, random.Random], Benchmark]] = {
-    "A+A->R": _simple(_attributes, hard=False),
-    "A+A->R hard": _simple(_attributes, hard=True),
-    "A+R->A": _simple(_relation, hard=False),
-    "A+R->A hard": _simple(_relation, hard=True),
-    "R+R->R": _simple(_relations, hard=False),
-    "R+R->R hard": _simple(_relations, hard=True),
+    "A+A->R": partial(_attributes, hard=False),
+    "A+A->R hard": partial(_attributes, hard=True),
+    "A+R->A": partial(_relation, hard=False),
+    "A+R->A hard": partial(_relation, hard=True),
+    "R+R->R": partial(_relations, hard=False),
+    "R+R->R hard": partial(_relations, hard=True),
 }
 """A: an attribute (the year), R: a relation; what is told, and what follows. Hard: "older than" for
 "same year", "one year before", and generations of parents and grandparents."""
