@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import wraps
 from inspect import Parameter, Signature, signature
@@ -45,6 +45,14 @@ Texts = Annotated[
         help="texts to compare on: .jsonl, .json, .parquet, .csv, .txt; default: built-in passages"
     ),
 ]
+Slurm = Annotated[
+    Text,
+    Option(help="have it done on a Slurm cluster: gpu:1,time=4h,workers=8,partition=long"),
+]
+Ray = Annotated[
+    Text,
+    Option(help="have it done on a Ray cluster: its address, auto, or local (one started here)"),
+]
 LoadDtype = Annotated[str, Option(help="auto, float32, bfloat16 or float16")]
 LoadDevice = Annotated[str, Option(help="auto, cpu, cuda, cuda:1, mps")]
 JudgeModel = Annotated[
@@ -82,6 +90,25 @@ class Overrides:
     gpus_per_worker: Annotated[
         int | None, Option(min=1, help="GPUs of each process, for a model that one cannot hold")
     ] = None
+
+
+ENGINES = ("--slurm", "--sbatch", "--ray")
+"""Options of `oocr run` that say who does it; each has a value, or may have one."""
+
+
+def work_words(words: Sequence[str], out: Path) -> list[str]:
+    """The words of `oocr run …` as those of `oocr work …`, with a full path of all runs."""
+    kept = ["work"]
+    rest = list(words[1:])
+    while rest:
+        word = rest.pop(0)
+        name, sign, _ = word.partition("=")
+        if name in (*ENGINES, "--out"):
+            if not sign and rest and not rest[0].startswith("--"):
+                rest.pop(0)
+            continue
+        kept.append(word)
+    return [*kept, "--out", str(out.resolve())]
 
 
 def with_overrides(verb: Callable[..., None]) -> Callable[..., None]:

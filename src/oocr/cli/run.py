@@ -63,9 +63,15 @@ def run_source(
         return _located(error, *places[index], overrides)
 
     folders = do_runs(jobs, out=out, command=command, console=console, located=located, lease=lease)
-    several = out / f"{Path(source).stem[:40]}-{folders_key(folders)}" / "report.html"
-    _verdicts(console, folders, several if len(folders) > 1 else folders[0] / "report.html")
+    print_verdicts(console, folders, source)
     return folders
+
+
+def print_verdicts(console: Console, folders: Sequence[Path], source: str) -> None:
+    """Print the verdicts of finished runs, and write their page, a common one of several."""
+    name = f"{Path(source).stem[:40]}-{folders_key(folders)}"
+    several = folders[0].parent / name / "report.html"
+    _verdicts(console, folders, several if len(folders) > 1 else folders[0] / "report.html")
 
 
 def do_runs(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -40,7 +41,16 @@ def status_lines(status: RunStatus) -> list[str]:
     return lines
 
 
-def _stage_lines(stage: StageStatus) -> list[str]:
+def print_stages(console: Console, names: Sequence[str], out: Path) -> None:
+    """Print a line for each shared run of these names that is not finished."""
+    for folder in (path for name in names for path in out.glob(f"{name}-*/work")):
+        going = [stage for stage in status_of(folder.parent).stages if stage.done < stage.jobs]
+        for stage in going[:1]:
+            print_plain(console, f"{folder.parent.name}{stage_line(stage)}")
+
+
+def stage_line(stage: StageStatus) -> str:
+    """How far a stage is."""
     words = [f"  {stage.name:<20}{stage.done} of {stage.jobs}"]
     if stage.in_work:
         words.append(f"{len(stage.in_work)} in work")
@@ -48,7 +58,11 @@ def _stage_lines(stage: StageStatus) -> list[str]:
         words.append(f"{len(stage.failures)} failed")
     if stage.left is not None and stage.done < stage.jobs:
         words.append(f"at most about {duration(stage.left)} left with {_hands(stage)}")
-    lines = [", ".join(words)]
+    return ", ".join(words)
+
+
+def _stage_lines(stage: StageStatus) -> list[str]:
+    lines = [stage_line(stage)]
     for job in stage.in_work:
         where = f"{job.holder.host} (process {job.holder.pid}), for {duration(job.seconds)}"
         where += f"; no sign of life for {duration(job.silent)}: will be done by another" * job.gone

@@ -37,12 +37,35 @@ def run(
     overrides: Overrides,
     out: options.Out = Path("runs"),
     quick: options.Quick = False,
+    slurm: options.Slurm = None,
+    sbatch: Annotated[
+        Path | None, Option(dir_okay=False, help="write the script for sbatch, and do nothing else")
+    ] = None,
+    ray: options.Ray = None,
 ) -> None:
     """Train, test and explain the arms of a run, and write a report.
 
     A run that was stopped continues.
     """
     from oocr.cli.run import run_source
+
+    if ray is not None:
+        from oocr.cli.on_ray import run_on_ray
+
+        if slurm is not None or sbatch is not None:
+            raise InputError("--ray: with --slurm or --sbatch; allowed: one of them")
+        run_on_ray(ray, source, overrides, out=out, quick=quick, command=_command())
+        return
+    if slurm is not None or sbatch is not None:
+        from oocr.cli.slurm import run_on_slurm, write_script
+        from oocr.work.slurm import SlurmRequest
+
+        request = SlurmRequest.of(slurm or "")
+        if sbatch is not None:
+            write_script(request, options.work_words(sys.argv[1:], out), sbatch, out)
+            return
+        run_on_slurm(request, source, overrides, out=out, quick=quick, command=_command())
+        return
 
     run_source(source, overrides, out=out, quick=quick, command=_command())
 
