@@ -52,6 +52,11 @@ def least_frobenius_square(pairs: int, bridges: int, tests: int) -> float:
     return (pairs - 1) * (2 * bridges + tests) + pairs
 
 
+def least_rank(pairs: int, bridges: int, tests: int) -> int:
+    """The rank of the nuclear program's solution: 2 n - 1, or n where g = 1."""
+    return 2 * pairs - 1 if bridges < tests else pairs
+
+
 def solution(world: World, gap: float) -> Float[np.ndarray, "answer input"]:
     """The matrix with this gap at the c's of test names; `least_gap` gives the programs' own."""
     n = world.pairs

@@ -10,6 +10,7 @@ import polars as pl
 from oocr.charts.figure import Figure, LegendEntry, Panel, Tables, figure_of
 from oocr.charts.lines import Line, lines_panel
 from oocr.claims.analysis_result import AnalysisResult
+from oocr.intervals import SHARE
 from oocr.papers.measure import mean_finding
 from oocr.papers.ocr.toy import margins as programs
 from oocr.papers.ocr.toy.clean import fit, random_start, symmetric_start, training_rows
@@ -116,6 +117,9 @@ def analyse(table: pl.DataFrame) -> AnalysisResult:
     last = ends.filter(pl.col("way") == "path").sort("pairs", "bridges", "tests", "seed")
     first = starts.sort("pairs", "bridges", "tests", "seed")
     nearer = (first["ratio"] - first["gap"]).abs() - (last["ratio"] - last["gap"]).abs()
+    ranks = [
+        programs.least_rank(*shape) for shape in last.select("pairs", "bridges", "tests").rows()
+    ]
     combined = ends.filter(pl.col("way") == "combined path")
     result.findings += [
         mean_finding(
@@ -123,6 +127,13 @@ def analyse(table: pl.DataFrame) -> AnalysisResult:
             "how much nearer to g the ratio of margins is at penalty 1e-7 than at 1e-2",
             nearer,
             unit=UNIT,
+        ),
+        mean_finding(
+            "path-stuck",
+            "share of paths from 1e-2 that end at a lower rank than the solution's",
+            (last["rank"] < pl.Series(ranks)).cast(pl.Float64),
+            unit=UNIT,
+            bounds=SHARE,
         ),
         mean_finding(
             "combined-ratio",

@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 import polars as pl
 
-from oocr.charts.figure import Figure, Tables, figure_of, names_in
+from oocr.charts.figure import Figure, Tables, figure_of
 from oocr.charts.heat import grid_of, heat_panel
 from oocr.claims.analysis_result import AnalysisResult
 from oocr.intervals import SHARE, SIGNED
@@ -20,6 +20,7 @@ from oocr.papers.paper import Cell, Experiment, PaperSettings, Rows
 
 STEPS = 3000
 FORMS: tuple[Form, ...] = ("factorized", "combined")
+ROWS = {"factorized": "two matrices", "combined": "one matrix"}
 MEASURES = {
     "one_vector": "one vector for all names",
     "pair_vector": "one vector per pair",
@@ -65,10 +66,11 @@ def analyse(table: pl.DataFrame) -> AnalysisResult:
                 nulls={"max-margin solution": ideal[form][name]},
             )
             result.findings.append(finding)
-            result.rows.append({"row": form, "column": words, "value": finding.found.value})
-            result.rows.append(
-                {"row": f"{form}: max-margin", "column": words, "value": ideal[form][name]}
-            )
+            for row, value in (
+                (ROWS[form], finding.found.value),
+                (f"max-margin: {ROWS[form]}", ideal[form][name]),
+            ):
+                result.rows.append({"row": row, "column": words, "value": value})
     of_form = {form: values_of(table, "one_vector", form=form) for form in FORMS}
     result.findings.append(
         mean_finding(
@@ -85,14 +87,12 @@ def figure(tables: Tables) -> Figure | None:
     """A table of shares and cosines."""
     panels = []
     for table in tables.values():
-        ordered = table.sort("row", maintain_order=True)
-        rows, columns, values = grid_of(ordered, "row", "column", "value")
-        panels.append(heat_panel(rows, columns, values, most=1.0, span=6))
-        assert len(columns) == len(names_in(ordered, "column"))
+        grid = grid_of(table, "row", "column", "value")
+        panels.append(heat_panel(*grid, most=1.0, span=6))
     caption = (
-        "What the test names' columns of W have in common. The combined form is the more constant "
-        "one, and does not imply: what a bridge has that its test names lack is the half on c, so "
-        "that their cosine is 1/√2. The max-margin solutions are W themselves, so centred."
+        "What the test names' columns of W have in common. One matrix is the more constant form, "
+        "and does not imply: a bridge has a half on c that its test names lack, so that their "
+        "cosine is 1/√2. Cosines are of columns less their mean."
     )
     return figure_of(EXPERIMENT.name, caption, panels, tables)
 

@@ -192,7 +192,7 @@ def _maps(table: pl.DataFrame) -> Figure | None:
     for form, words in (("factorized", "nuclear"), ("combined", "Frobenius")):
         ideal = solution(world, _ideal(world, form))[:, 2:]
         maps.append((f"max-margin: least {words} norm", ideal))
-    answers = [("b", world.pairs), ("c", world.pairs)]
+    answers = [("b: facts", world.pairs), ("c: implied", world.pairs)]
     names = [
         (f"{len(world.bridge_names)} bridge names", len(world.bridge_names)),
         (f"{len(world.test_names)} test names, by pair", len(world.test_names)),
