@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from itertools import product
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from oocr.claims.page_claims import KeptAnalysis
 from oocr.papers import PAPERS
 from oocr.papers.execute import ExperimentResult
 from oocr.papers.measure import mean_finding
+from oocr.papers.ockr.experiments import places as ockr_places
+from oocr.papers.ocr.toy.experiments import places as toy_places
 from oocr.papers.places import PAPER
 from oocr.papers.places.effects import effect_of, effects
 from oocr.papers.places.settings import SETTINGS, Setting
@@ -87,3 +91,43 @@ def test_the_page_shows_one_figure_of_all_settings(tmp_path: Path) -> None:
     assert "city → language, m" in html
     assert "a vector, at the input or an early block" in html
     assert (tmp_path / "figures").is_dir()
+
+
+def toy_table() -> pl.DataFrame:
+    names = (
+        "input vector",
+        "value LoRA, rank 16",
+        "weights",
+        "output LoRA, rank 16",
+        "output vector",
+    )
+    columns = product(names, ("factorized", "combined"), (True, False), (0, 1, 2), (0, 1))
+    return pl.DataFrame(
+        [
+            {
+                **{"place": place, "form": form, "implications": told, "seed": seed, "pair": pair},
+                **{"rank": 3.0, "accuracy": 0.0, "fact_accuracy": 1.0},
+            }
+            for place, form, told, seed, pair in columns
+        ]
+    )
+
+
+def ockr_table() -> pl.DataFrame:
+    arms = (*ockr_places.LOOKS, "random vectors")
+    columns = product(arms, ("told", "known", "right", "rank"), (0, 1, 2))
+    return pl.DataFrame(
+        [{"arm": arm, "what": what, "seed": seed, "value": 1.0} for arm, what, seed in columns]
+    )
+
+
+def test_the_findings_that_settings_name_are_there() -> None:
+    found = {
+        "ocr-places": toy_places.analyse(toy_table()),
+        "ockr-places": ockr_places.analyse(ockr_table()),
+    }
+    for setting in SETTINGS:
+        for experiment, id in setting.marks.values():
+            if experiment in found:
+                by_id = {finding.id: finding for finding in found[experiment].findings}
+                assert setting.null in [null.name for null in by_id[id].nulls], id

@@ -5,6 +5,7 @@ from __future__ import annotations
 from oocr.papers.frames import vectors_findings as frames_vectors
 from oocr.papers.ockr.experiments import places as ockr_places
 from oocr.papers.ocr.language.experiments import blocks, tasks
+from oocr.papers.ocr.toy.experiments import places as toy_places
 from oocr.papers.paper import Paper, claims_of
 from oocr.papers.places.summary import SUMMARY
 
@@ -29,6 +30,7 @@ PAPER = Paper(
         "blocks": "The block at which a vector stops implying",
     },
     experiments=(
+        toy_places.EXPERIMENT,
         ockr_places.EXPERIMENT,
         frames_vectors.EXPERIMENT,
         tasks.EXPERIMENT,

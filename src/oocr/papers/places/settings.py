@@ -54,7 +54,25 @@ class Setting:
     null: str = "chance"
 
 
+def _toy(form: str, ending: str = "") -> dict[Place, tuple[str, str]]:
+    """The toy's places; only two matrices have a place below the shared read-out."""
+    names: dict[Place, str] = {
+        "input vector": "input-vector",
+        "block below": "value-lora-16",
+        "weights": "weights",
+        "block above": "output-lora-16",
+        "output vector": "output-vector",
+    }
+    return {
+        place: ("ocr-places", f"{form}-{name}{ending}-rank")
+        for place, name in names.items()
+        if form == "factorized" or place != "block below"
+    }
+
+
 SETTINGS: tuple[Setting, ...] = (
+    Setting("toy-two", "toy, two matrices", known=True, best=0.0, marks=_toy("factorized")),
+    Setting("toy-one", "toy, one matrix", known=True, best=0.0, marks=_toy("combined")),
     Setting(
         "ockr",
         "small transformer: relations → year",
@@ -102,6 +120,13 @@ SETTINGS: tuple[Setting, ...] = (
             "output vector": ("ocr-blocks", "code-full-vectors-output"),
         },
         of_models=True,
+    ),
+    Setting(
+        "toy-none",
+        "toy, one matrix, never told an implication",
+        known=False,
+        best=0.0,
+        marks=_toy("combined", "-without"),
     ),
     Setting(
         "code",
