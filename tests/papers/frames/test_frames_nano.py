@@ -161,14 +161,13 @@ def test_unlinked_frames_are_recalled_and_say_nothing() -> None:
 
 def test_one_vector_places_an_object() -> None:
     scene = Scene.of(1)
-    told, asked = scene.told(8), scene.asked
-    rows = scene.language.rows(told)
-    vectors = train_vectors(scene.network, rows, scene.mean, FITTING, 1)
+    told, asked, near = scene.told(), scene.asked, scene.neighbours_mean()
+    vectors = train_vectors(scene.network, scene.language.rows(told), near, FITTING, 1)
     noise = torch.randn(vectors.shape, generator=torch.Generator().manual_seed(0))
     noise *= (vectors.norm(dim=1) / noise.norm(dim=1))[:, None]
     exact = {
         name: right(asked, scene.language.answers(scene.network, asked, table), "exact")
-        for name, table in (("vector", vectors), ("mean", scene.mean), ("random", noise))
+        for name, table in (("vector", vectors), ("mean", near), ("random", noise))
     }
     assert right(told, scene.language.answers(scene.network, told, vectors), "exact") > 0.95
     assert exact["vector"] > max(0.4, exact["mean"] + 0.25)

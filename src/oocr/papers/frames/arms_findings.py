@@ -38,14 +38,14 @@ BINS = [gap_name(low) for low, _ in GAPS]
 def analyse(table: pl.DataFrame) -> AnalysisResult:
     """Exact answers by arm, with differences between arms and between gaps."""
     result = AnalysisResult()
-    for arm in ARMS:
+    for name in _computed(table, [arm.name for arm in ARMS]):
         with result.attempt():
-            result.findings.append(_exact(table, arm.name))
-            result.rows += _marks(table, arm.name, result.findings[-1])
+            result.findings.append(_exact(table, name))
+            result.rows += _marks(table, name, result.findings[-1])
     for made in (_facts_alone, _oracle_practised, _gap, _distance, _probe):
         with result.attempt():
             result.findings.append(made(table))
-    for name in (*FADING, MANY_OBJECTS):
+    for name in _computed(table, (*FADING, MANY_OBJECTS)):
         with result.attempt():
             result.rows += _by_gap(table, name)
     return result
@@ -109,8 +109,7 @@ def _marks(table: pl.DataFrame, name: str, found: Finding) -> list[dict[str, obj
 
 def _facts_alone(table: pl.DataFrame) -> Finding:
     unlinked = _values(table, ARMS[0].name)
-    by_arm = [_values(table, name) for name in FACTS_ALONE]
-    means = {unit: sum(arm[unit] for arm in by_arm) / len(by_arm) for unit in unlinked}
+    means = _mean([_values(table, name) for name in _computed(table, FACTS_ALONE)])
     return mean_finding(
         "facts-alone",
         "exact answers across frames, with steps, the map or all coordinates in training (mean), "
@@ -119,6 +118,12 @@ def _facts_alone(table: pl.DataFrame) -> Finding:
         unit=_unit(of_arm(table, ARMS[0].name, "across")),
         bounds=SIGNED,
     )
+
+
+def _computed(table: pl.DataFrame, names: Sequence[str]) -> list[str]:
+    """Which of these arms a cell computed: a quick look leaves some out."""
+    there = set(table["arm"].to_list())
+    return [name for name in names if name in there]
 
 
 def _oracle_practised(table: pl.DataFrame) -> Finding:
@@ -162,7 +167,8 @@ def standardized(rows: pl.DataFrame, by: str, held: str, value: object) -> Value
 
 
 def _fading(table: pl.DataFrame) -> list[pl.DataFrame]:
-    return [_with_distance_bins(of_arm(table, name, "across")) for name in FADING]
+    names = _computed(table, FADING)
+    return [_with_distance_bins(of_arm(table, name, "across")) for name in names]
 
 
 def _contrast(table: pl.DataFrame, id: str, words: str, by: str, held: str) -> Finding:
@@ -179,7 +185,7 @@ def _contrast(table: pl.DataFrame, id: str, words: str, by: str, held: str) -> F
     )
     return mean_finding(
         id,
-        f"exact answers {words}; mean of the arms with 10, 20 and 50 %",
+        f"exact answers {words}; mean of: {', '.join(_computed(table, FADING))}",
         fading,
         unit=_unit(arms[0]),
         bounds=SIGNED,

@@ -6,9 +6,10 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
-from oocr.families.frames.questions import gap_name
+from oocr.families.frames.questions import AXES, gap_name
 from oocr.families.frames.world import House, Thing, house
 from oocr.papers.frames.arms import (
     BY_NAME,
@@ -63,13 +64,22 @@ class Scene:
         """The mean embedding, for each new object [object, d_model]."""
         return self.embeddings(self.known).mean(dim=0).expand(len(self.new), -1)
 
-    def told(self, neighbours: int, axes: Sequence[str] = ("x", "y")) -> list[Line]:
-        """Both orders of each new object with so many of its frame."""
+    def neighbours(self, thing: Thing, count: int = MANY) -> list[Thing]:
+        """So many of the objects that a new one's frame also shows."""
+        near = [other for other in self.place.seen(thing.moment) if other != thing]
+        random.Random(f"{self.number} {thing.name}").shuffle(near)
+        return near[:count]
+
+    def neighbours_mean(self, count: int = MANY) -> Tensor:
+        """For each new object the mean embedding of its neighbours [object, d_model]."""
+        means = [self.embeddings(self.neighbours(thing, count)).mean(dim=0) for thing in self.new]
+        return torch.stack(means)
+
+    def told(self, count: int = MANY, axes: Sequence[str] = AXES) -> list[Line]:
+        """Both orders of each new object with so many of its neighbours."""
         lines: list[Line] = []
         for thing in self.new:
-            near = [other for other in self.place.seen(thing.moment) if other != thing]
-            random.Random(f"{self.number} {thing.name}").shuffle(near)
-            for other in near[:neighbours]:
+            for other in self.neighbours(thing, count):
                 lines += pair_lines(self.place, thing, other) + pair_lines(self.place, other, thing)
         return [line for line in lines if line.axis in axes]
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
+from oocr.families.frames.questions import AXES
 from oocr.families.frames.world import REACH, House
 from oocr.papers.frames.arms import MANY
 from oocr.papers.frames.displacement import displacement
@@ -18,8 +19,10 @@ from oocr.papers.frames.scene import Scene
 from oocr.papers.paper import Cell, PaperSettings, Rows
 from oocr.papers.small_transformer import Optimizer, join, train_all, train_vectors
 
-FITTING = Optimizer(steps=500, rate=0.01, weight_decay=0.0, batch=128)
-"""Of vectors."""
+FITTING = Optimizer(steps=300, rate=0.003, weight_decay=0.0, batch=128, decay=True)
+"""Of vectors, which start from the mean of their neighbours' embeddings."""
+FROM_AFAR = Optimizer(steps=500, rate=0.01, weight_decay=0.0, batch=128, decay=True)
+"""The same from the mean of all embeddings: farther to go, and some do not arrive."""
 TUNING = Optimizer(steps=400, rate=1e-3, batch=128)
 """Of all weights, on new rows and old ones by halves."""
 
@@ -31,7 +34,10 @@ DOSES: Mapping[str, tuple[int, tuple[str, ...]]] = {
 }
 """Neighbours told, and along which axes; all neighbours beside these."""
 
-ARMS = ("vector", "all weights", "random vector", "mean vector", "vector of another scene")
+ARMS = (
+    *("vector", "all weights", "vector from the mean of all"),
+    *("neighbours' mean", "mean of all", "random vector", "vector of another scene"),
+)
 
 
 class VectorCell(Cell):
@@ -46,7 +52,7 @@ def cells(settings: PaperSettings) -> list[VectorCell]:
 def compute(cell: VectorCell) -> Rows:
     """Vectors of two scenes: fit, questions across frames, nulls, doses, displacement, transfer."""
     scenes = [Scene.of(2 * cell.seed), Scene.of(2 * cell.seed + 1)]
-    vectors = [_placed(scene, MANY) for scene in scenes]
+    vectors = [_placed(scene) for scene in scenes]
     rows: Rows = []
     for scene, placed, elsewhere in zip(scenes, vectors, reversed(vectors), strict=True):
         rows += _arms(scene, placed, elsewhere)
@@ -55,25 +61,27 @@ def compute(cell: VectorCell) -> Rows:
     return rows
 
 
-def _placed(scene: Scene, neighbours: int, axes: Sequence[str] = ("x", "y")) -> Tensor:
-    """Vectors of the new objects, trained on so many neighbours, from the mean embedding."""
-    rows = scene.language.rows(scene.told(neighbours, axes))
-    return train_vectors(scene.network, rows, scene.mean, FITTING, scene.number)
+def _placed(scene: Scene, count: int = MANY, axes: Sequence[str] = AXES) -> Tensor:
+    """Vectors of the new objects, trained on so many neighbours."""
+    rows = scene.language.rows(scene.told(count, axes))
+    start = scene.neighbours_mean(count)
+    return train_vectors(scene.network, rows, start, FITTING, scene.number)
 
 
 def _arms(scene: Scene, placed: Tensor, elsewhere: Tensor) -> Rows:
-    told, asked = scene.told(MANY), scene.asked
+    told, asked, near = scene.told(), scene.asked, scene.neighbours_mean()
     generator = torch.Generator().manual_seed(scene.number)
     noise = torch.randn(placed.shape, generator=generator)
     drawn = noise * (placed.norm(dim=1) / noise.norm(dim=1))[:, None]
-    new = scene.language.rows(told)
-    old = scene.language.rows(scene.lines)
+    new, old = scene.language.rows(told), scene.language.rows(scene.lines)
     halves = torch.cat([torch.full((len(part),), 1 / len(part)) for part in (new, old)])
-    tuned, moved = train_all(
-        scene.network, join(new, old), scene.mean, TUNING, scene.number, halves
+    tuned, moved = train_all(scene.network, join(new, old), near, TUNING, scene.number, halves)
+    from_afar = train_vectors(scene.network, new, scene.mean, FROM_AFAR, scene.number)
+    trained = (
+        *((placed, None), (moved, tuned), (from_afar, None)),
+        *((near, None), (scene.mean, None), (drawn, None), (elsewhere, None)),
     )
     rows: Rows = []
-    trained = ((placed, None), (moved, tuned), (drawn, None), (scene.mean, None), (elsewhere, None))
     for arm, (vectors, network) in zip(ARMS, trained, strict=True):
         rows += [{"part": "fit", **row} for row in scene.score(arm, told, vectors, network)]
         rows += [{"part": "across", **row} for row in scene.score(arm, asked, vectors, network)]
@@ -101,5 +109,5 @@ def bits(place: House, axes: Sequence[str]) -> float:
         for x in range(-REACH, REACH + 1)
         for y in range(-REACH, REACH + 1)
     }
-    keys = [tuple(cell[k] for k, axis in enumerate(("x", "y")) if axis in axes) for cell in cells]
+    keys = [tuple(cell[k] for k, axis in enumerate(AXES) if axis in axes) for cell in cells]
     return math.log2(len(cells)) - sum(math.log2(keys.count(key)) for key in keys) / len(cells)

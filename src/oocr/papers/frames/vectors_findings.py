@@ -26,6 +26,7 @@ from oocr.papers.paper import Experiment
 
 ALL = "all"
 """The dose of all neighbours."""
+NEIGHBOURS = "neighbours' mean"
 
 
 def analyse(table: pl.DataFrame) -> AnalysisResult:
@@ -68,7 +69,7 @@ def _arms(result: AnalysisResult, table: pl.DataFrame) -> None:
     unit = unit_of(rows, "scene")[1]
     nulls = {
         arm: sum(values[arm].values()) / len(values[arm])
-        for arm in ("random vector", "mean vector", "vector of another scene")
+        for arm in ("random vector", "mean of all", NEIGHBOURS, "vector of another scene")
     }
     words = "exact answers across frames about an object that the frozen network never saw"
     if "vector" not in values:
@@ -84,7 +85,7 @@ def _arms(result: AnalysisResult, table: pl.DataFrame) -> None:
             nulls=nulls,
             ceiling=1.0,
         ),
-        _less(values, "vector", "mean vector", unit),
+        _less(values, "vector", NEIGHBOURS, unit),
     ]
     if "all weights" in values:
         weights = list(values["all weights"].values())
@@ -107,7 +108,7 @@ def _arms(result: AnalysisResult, table: pl.DataFrame) -> None:
             list(values["vector of another scene"].values()),
             unit=unit,
             bounds=SHARE,
-            nulls={name: nulls[name] for name in ("random vector", "mean vector")},
+            nulls={name: nulls[name] for name in ("random vector", "mean of all")},
             ceiling=sum(found.values()) / len(found),
         )
     )
@@ -115,7 +116,7 @@ def _arms(result: AnalysisResult, table: pl.DataFrame) -> None:
 
 def _less(values: Mapping[str, Values], first: str, second: str, unit: str) -> Finding:
     return mean_finding(
-        f"{first}-minus-{second.replace(' ', '-')}",
+        f"{first}-minus-{second.replace(' ', '-').replace(chr(39), '')}",
         f"exact answers across frames: {first} less {second}",
         differences(values[first], values[second]),
         unit=unit,
