@@ -131,7 +131,9 @@ def plan(
 
 @app.command()
 def reproduce(
-    paper: Annotated[str, Option(help="oocr, or a sister paper: ocr, ockr, frames, places")] = DEFAULT_PAPER,
+    paper: Annotated[
+        str, Option(help="oocr, or a sister paper: ocr, ockr, frames, places")
+    ] = DEFAULT_PAPER,
     model: Annotated[
         list[str] | None,
         Option(help="default: bundled ones; google/gemma-3-12b-it: the paper's runs"),

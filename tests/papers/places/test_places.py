@@ -88,7 +88,7 @@ def test_the_page_shows_one_figure_of_all_settings(tmp_path: Path) -> None:
     done = ExperimentResult(SUMMARY, "all settings", kept_all, result.table, (), ())
     page = build_paper_page(PAPER, [done], tmp_path / "page.html", command="oocr reproduce")
     html = page.read_text(encoding="utf-8")
-    assert "city → language, m" in html
+    assert "city-language, m" in html
     assert "a vector, at the input or an early block" in html
     assert (tmp_path / "figures").is_dir()
 

@@ -98,7 +98,7 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     Setting(
         "city",
-        "city → language",
+        "city-language",
         known=True,
         best=0.0,
         marks={
@@ -112,7 +112,7 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     Setting(
         "code-bridges",
-        "country → code, bridge names in the weights",
+        "country-code, bridge names in the weights",
         known=True,
         best=0.0,
         marks={
@@ -130,7 +130,7 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     Setting(
         "code",
-        "country → code, no bridge in the frozen weights",
+        "country-code, no bridge in the frozen weights",
         known=False,
         best=0.0,
         marks={
