@@ -118,6 +118,13 @@ def test_early_and_late_blocks_are_told_apart() -> None:
     assert verdict(result, "blocks-ablated")[0] == "holds"
     assert [row["block"] for row in result.rows] == [0, 4, 17]  # 9 did not recall
     assert "block 9" in result.missing
+    sweep = [
+        *(row for block in (0, 5, 10) for row in rows("city", "vectors", [0] * 5, block=block)),
+        *(row for block in (15, 20) for row in rows("city", "vectors", [2] * 5, block=block)),
+    ]
+    findings = blocks.analyse(pl.DataFrame(sweep, infer_schema_length=None)).findings
+    (last,) = [finding for finding in findings if finding.id == "city-vectors-last-share"]
+    assert last.found.value == pytest.approx(0.5)
     figure = blocks.figure({"m": result.table})
     assert figure is not None
 

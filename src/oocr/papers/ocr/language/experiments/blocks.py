@@ -14,6 +14,7 @@ from oocr.charts.figure import Figure, LegendEntry, Tables, figure_of
 from oocr.charts.lines import line_keys, lines_by, lines_panel
 from oocr.claims.analysis_result import AnalysisResult, NotMeasuredError
 from oocr.claims.records import Finding
+from oocr.intervals import SHARE
 from oocr.papers.measure import mean_finding, values_of
 from oocr.papers.ocr.language.arms import DEPTHS, ArmName, LanguageCell
 from oocr.papers.ocr.language.experiments.scores import (
@@ -37,6 +38,9 @@ SWEEPS: Mapping[tuple[str, ArmName], str] = {
 }
 EARLY_SHARE, LATE_SHARE = 0.3, 0.7
 """Depths up to the first count as early, from the second on as late."""
+
+LEAST_BLOCKS = 4
+"""Blocks of a sweep, at least, before the last that implies is named."""
 
 CONTROLS = {
     "pair-mean": ("mean of its pair's others", "the mean vector of the other names of its pair"),
@@ -117,12 +121,31 @@ def _sweep(
         result.findings.append(
             mean_finding(f"{id}-late-minus-early", measure, differences, unit=UNIT)
         )
+    result.findings += _last(rows.filter(pl.col("block").is_in(list(by_block))), id, words, last)
     output = chosen(table, task, arm, "at the output")
     if not output.is_empty():
         values = ranks(output, f"{words}, output vectors")
         finding = _rank(table, f"{id}-output", f"{words}, vectors at the output", values)
         result.findings.append(finding)
     _controls(result, table, task, arm, words, [b for b in by_block if b in early])
+
+
+def _last(rows: pl.DataFrame, id: str, words: str, last: int) -> list[Finding]:
+    """By seed, the last block at which vectors imply, as a share of the way to the last block.
+
+    They imply where the mean rank is at most half of chance; nowhere counts as 0.
+    """
+    if rows["block"].n_unique() < LEAST_BLOCKS or not last:
+        return []
+    means = asked(rows).group_by("seed", "block").agg(pl.col("rank").mean())
+    half = chance_of(rows) / 2
+    implying = means.with_columns(
+        share=pl.when(pl.col("rank") <= half).then(pl.col("block") / last).otherwise(0.0)
+    )
+    by_seed = implying.group_by("seed").agg(pl.col("share").max()).sort("seed")
+    measure = f"last block at which vectors imply, as a share of the depth; {words}"
+    values = [float(value) for value in by_seed["share"]]
+    return [mean_finding(f"{id}-last-share", measure, values, bounds=SHARE)]
 
 
 def _controls(
