@@ -22,6 +22,7 @@ OTHERS = {
     *("--enable-steer-vector", "--steering-config", "--no-enable-prefix-caching"),  # vLLM
     "--revision",  # hf
     "--log-dir",  # Inspect
+    "--requeue",  # sbatch
     *("--no-deps", "--dest", "--no-input", "--only-binary", "--no-cache-dir", "--quiet"),  # pip
     "--disable-pip-version-check",
     *("--plus", "--minus"),  # names in style sheets

@@ -9,20 +9,39 @@ from rich.table import Table
 from oocr.cli.options import Overrides
 from oocr.cli.run import configs_of, print_plain
 from oocr.runs.memory_plan import SHARED, WORK, MemoryEstimate, gib
+from oocr.runs.progress import duration
 from oocr.runs.read_config import config_path
 from oocr.runs.resolve import source_for
 from oocr.runs.time_estimate import Gpu, Prediction, prediction, seconds_each
 from oocr.words import counted
+from oocr.work.schedule import planned_stages, schedule, start_seconds
 
 
-def plan_source(source: str, overrides: Overrides, *, quick: bool, gpu: Gpu | None = None) -> None:
-    """Print the plan of each run of a built-in name or YAML file, here or on a GPU."""
+def plan_source(
+    source: str,
+    overrides: Overrides,
+    *,
+    quick: bool,
+    gpu: Gpu | None = None,
+    gpus: int | None = None,
+    nodes: int | None = None,
+) -> None:
+    """Print the plan of each run of a built-in name or YAML file, here or on a GPU.
+
+    With so many such GPUs, or machines like this one, also how long they take together.
+    """
     console = Console(highlight=False)
     source, note = source_for(source, overrides.model)
     if note:
         print_plain(console, note)
     for config in configs_of(source, overrides, quick=quick):
-        _print(console, prediction(config, config_path(source).parent, gpu))
+        plan = prediction(config, config_path(source).parent, gpu)
+        _print(console, plan)
+        if gpus is not None:
+            _print_schedule(console, plan, gpus // config.gpus_per_worker, counted(gpus, "GPU"))
+        elif nodes is not None:
+            machines = f"{counted(nodes, 'machine')} like this one"
+            _print_schedule(console, plan, nodes * plan.workers, machines)
 
 
 def _print(console: Console, plan: Prediction) -> None:
@@ -66,6 +85,19 @@ def _print(console: Console, plan: Prediction) -> None:
             f"fits: {gib(plan.total)} of {gib(plan.room)} available ({gib(plan.least)} with the "
             "fewest recordings in memory)"
         )
+
+
+def _print_schedule(console: Console, plan: Prediction, workers: int, where: str) -> None:
+    stages = planned_stages(plan.sample, plan.gpu, plan.speed)
+    start = start_seconds(plan.needs.parts["weights"])
+    together, alone = (schedule(stages, count, start) for count in (workers, 1))
+    most = schedule(stages, max(map(len, stages), default=1), start)
+    console.print(
+        f"with {where}, {counted(workers, 'worker')}: about {duration(together.seconds)} "
+        f"({duration(alone.seconds)} with one, at best {duration(most.seconds)} with "
+        f"{counted(most.workers, 'worker')}), {duration(start)} of it to start, assumed"
+    )
+    console.print(f"limit: {together.limit()}")
 
 
 def _memory(needs: MemoryEstimate, workers: int, budget: int) -> Table:

@@ -115,6 +115,12 @@ def plan(
     tflops: Annotated[
         float | None, Option(help="that GPU's bfloat16 peak; default: 312 (A100)")
     ] = None,
+    gpus: Annotated[
+        int | None, Option(min=1, help="also how long so many GPUs take together")
+    ] = None,
+    nodes: Annotated[
+        int | None, Option(min=1, help="also how long so many machines like this one take")
+    ] = None,
 ) -> None:
     """Estimate the work, time and memory of a run.
 
@@ -125,8 +131,10 @@ def plan(
 
     if tflops is not None and gpu is None:
         raise InputError("--tflops: it is the speed of the GPU that --gpu names; give both")
+    if nodes is not None and (gpu is not None or gpus is not None):
+        raise InputError("--nodes: counts machines like this one; with --gpu give --gpus")
     named = None if gpu is None else gpu_of(gpu, tflops)
-    plan_source(source, overrides, quick=quick, gpu=named)
+    plan_source(source, overrides, quick=quick, gpu=named, gpus=gpus, nodes=nodes)
 
 
 @app.command()

@@ -156,9 +156,9 @@ class ArmGroupCost:
 class Prediction:
     """What is predicted of a run, which takes at most so many seconds.
 
-    `notes` say what is to know of its rows; `room` is bytes that there are, `budget` bytes for
-    recordings of each worker, `speed` that of matrix products here in operations per second (0 for
-    a GPU). `refusal` says why it does not fit.
+    `notes` say what is to know of its rows, `sample` are its arms and some of their batches;
+    `room` is bytes that there are, `budget` bytes for recordings of each worker, `speed` that of
+    matrix products here in operations per second (0 for a GPU). `refusal` says why it does not fit.
     """
 
     config: RunConfig
@@ -173,6 +173,7 @@ class Prediction:
     refusal: str
     gpu: Gpu | None
     speed: float
+    sample: RunSample
 
     @property
     def total(self) -> int:
@@ -216,7 +217,8 @@ def prediction(config: RunConfig, base: Path, gpu: Gpu | None = None) -> Predict
     side_by_side = workers if gpu is None else min(workers, max(1, len(devices)))
     time = seconds(work, speed, side_by_side)
     return Prediction(
-        config, model, notes, work, needs, room, workers, budget, time, refusal, gpu, speed
+        *(config, model, notes, work, needs, room, workers, budget, time, refusal, gpu, speed),
+        sample,
     )
 
 
@@ -233,7 +235,7 @@ def work_of(sample: RunSample, gpu: Gpu | None = None, kept: float = 1.0) -> lis
     for plan in (*sample.tried, *sample.reported):
         stage = "choosing" if plan.role == "selection" else plan.role
         name = f"{stage}: {plan.method} block {plan.layer}"
-        kinds[name].append(_arm(name, sample, plan, gpu))
+        kinds[name].append(arm_cost(name, sample, plan, gpu))
         training = sample.training(plan.task)
         missed = (1 - kept) * plan.batches_trained / len(training.batches)
         again += [pass_over(batch, shape).times(missed) for batch in training.batches]
@@ -251,29 +253,29 @@ def work_of(sample: RunSample, gpu: Gpu | None = None, kept: float = 1.0) -> lis
         answers: list[ArmGroupCost] = []
         for task_asked in {plan.task.name: plan.task for plan in tests}.values():
             passes = [pass_over(batch, shape, tests[0]) for batch in sample.asked(task_asked)]
-            answers.append(_work("random directions", gpu, passes))
+            answers.append(pass_cost("random directions", gpu, passes))
         nulls = (config.vector is not None) + 2 * (config.adapter is not None)
         out.append(replace(_mean(answers), arms=config.controls.random_directions * nulls))
     if gpu is not None and kept < 1:
-        out.append(_work("recordings made again", gpu, again))
-    return [*out, _work("recording, once", gpu, list(recorded.values()))]
+        out.append(pass_cost("recordings made again", gpu, again))
+    return [*out, pass_cost("recording, once", gpu, list(recorded.values()))]
 
 
-def _arm(name: str, sample: RunSample, plan: ArmPlan, gpu: Gpu | None) -> ArmGroupCost:
+def arm_cost(name: str, sample: RunSample, plan: ArmPlan, gpu: Gpu | None) -> ArmGroupCost:
     """One arm: forward, and once more for the gradient of frozen maps' inputs; then its scoring."""
     batches, asked = sample.training(plan.task).batches, sample.asked(plan.task)
     times = 2 * plan.batches_trained / len(batches)
     trained = [pass_over(batch, sample.shape, plan).times(times) for batch in batches]
     scored = [pass_over(batch, sample.shape, plan).times(plan.scored_steps) for batch in asked]
     tokens = mean(tail_tokens(batch, plan.spec) for batch in batches)
-    work = _work(name, gpu, scored, trained)
+    work = pass_cost(name, gpu, scored, trained)
     return replace(work, steps=plan.steps, tokens=tokens, memory=sample.training_step([plan]))
 
 
-def _work(
+def pass_cost(
     what: str, gpu: Gpu | None, scored: Sequence[FlopCount], trained: Sequence[FlopCount] = ()
 ) -> ArmGroupCost:
-    """What an arm's passes take."""
+    """What passes take: an arm's, or others'."""
     training, scoring = (sum(count.flops for count in passes) for passes in (trained, scored))
     time = None if gpu is None else sum(map(gpu.seconds, (*trained, *scored)))
     return ArmGroupCost(what, 1, 0, 0, training, scoring, seconds=time)
