@@ -18,6 +18,7 @@ from oocr.papers.execute import ExperimentResult, do_paper
 from oocr.papers.measure import mean_finding, values_of
 from oocr.papers.paper import Cell, Experiment, Paper, PaperSettings, Rows
 from oocr.report.papers_page import build_paper_page
+from tests.command_line import Call
 
 
 class CountCell(Cell):
@@ -132,3 +133,15 @@ def test_claims_name_experiments_findings_and_sections() -> None:
         for claim in known.claims:
             assert claim.analysis in analyses
             assert claim.section in known.sections
+
+
+def test_papers_are_named_in_the_help_and_wrong_calls_refused(call: Call) -> None:
+    listed = call("reproduce", "--help").out
+    assert f"sister paper: {', '.join(PAPERS)}" in " ".join(listed.split())
+    wrong = call("reproduce", "--paper", "nope")
+    assert wrong.code == 2
+    assert f"--paper: 'nope' is not allowed; allowed: oocr, {', '.join(PAPERS)}" in wrong.err
+    words = ("reproduce", "--paper", "ocr", "--only", "toy-implies", "--model", "gemma-3-270m")
+    assert "asks no language model" in call(*words).err
+    both = call("reproduce", "--model", "a", "--model", "b")
+    assert "--paper oocr takes one model" in both.err

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 import torch
 from pydantic import ValidationError
-from tests.tiny import tiny_language_model, weights_hash
 
 from oocr.papers.ocr.language.arms import LanguageCell, language_rows
 from oocr.papers.ocr.language.data import TASKS, LanguageData
@@ -17,6 +16,7 @@ from oocr.papers.ocr.language.effects import (
     shares_of,
     without_pair_direction,
 )
+from tests.tiny import tiny_language_model, weights_hash
 
 
 def cell(arm: Any, **fields: Any) -> LanguageCell:
