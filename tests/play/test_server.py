@@ -110,8 +110,9 @@ def test_what_is_too_large_is_not_read(client: Client) -> None:
 
 
 def test_what_does_not_go_with_the_model_is_an_event(client: Client, play: Playground) -> None:
-    events = client.text("yes", {"id": "nobody"})
-    assert "'nobody': not loaded here" in of_type(events, "error")[0]["message"]
+    answer = client.post("text", {**ASK, "settings": {"prompt": "yes", "steering": [{"id": "x"}]}})
+    assert answer.status_code == 422
+    assert "'x': not loaded here; allowed: tiny-" in answer.text
     events = client.text([{"role": "user", "content": "yes"}])
     assert "chat template" in of_type(events, "error")[0]["message"]
     assert of_type(client.text("yes", new_tokens=2), "end")

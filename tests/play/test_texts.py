@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 from typing import Any
 
@@ -11,8 +12,11 @@ import torch
 import oocr
 from oocr.data.tokens import encode_prompt
 from oocr.evals.probes import Probes
+from oocr.play.lane import takes_turns, text_events
+from oocr.play.settings import TextSettings
 from oocr.play.sources import Playground
 from oocr.steering.adapters import Adapter
+from oocr.steering.hooks import stream_hooks
 from oocr.steering.vectors import Vector
 from tests.play.page import Client, new_text, of_type
 
@@ -163,6 +167,44 @@ def test_a_span_that_is_not_there_is_said(client: Client, play: Playground) -> N
     events = client.text("The people speak", use, new_tokens=NEW)
     assert of_type(events, "prompt")[0]["nowhere"] == [source.id]
     assert new_text(events) == new_text(client.text("The people speak", new_tokens=NEW))
+
+
+def test_two_texts_side_by_side_are_what_each_is_alone(play: Playground, prompt: str) -> None:
+    source = first(play, "vector")
+    uses = [
+        [],
+        [source.own_use],
+        [source.own_use.model_copy(update={"positions": "all", "span": ""})],
+    ]
+    settings = [
+        TextSettings(prompt=prompt, steering=tuple(use), colour=source.id, new_tokens=NEW)
+        for use in uses
+    ]
+    alone = [list(text_events(play.model, play.sources, one)) for one in settings]
+    assert all(takes_turns(play.model, play.sources, one) for one in settings)
+    together: list[list[Any]] = [[], [], []]
+    running = [text_events(play.model, play.sources, one) for one in settings]
+    for events in itertools.zip_longest(*running):
+        assert not stream_hooks(play.model)
+        for told, event in zip(together, events, strict=True):
+            told += [event] if event else []
+    kept = ("prompt", "token", "read", "after")
+    for one, other in zip(alone, together, strict=True):
+        assert [e for e in one if e["type"] in kept] == [e for e in other if e["type"] in kept]
+    assert len({new_text(events) for events in together}) == 3
+    lora = TextSettings(prompt=prompt, steering=(first(play, "LoRA").own_use,))
+    assert not takes_turns(play.model, play.sources, lora)
+
+
+def test_what_is_broken_off_leaves_the_model_as_it_was(play: Playground, prompt: str) -> None:
+    uses = tuple(first(play, kind).own_use for kind in ("vector", "LoRA"))
+    before = oocr.generate(play.model, prompt, max_new_tokens=NEW)
+    events = text_events(play.model, play.sources, TextSettings(prompt=prompt, steering=uses))
+    for _ in range(4):
+        next(events)
+    events.close()  # type: ignore[attr-defined]
+    assert not stream_hooks(play.model)
+    assert oocr.generate(play.model, prompt, max_new_tokens=NEW) == before
 
 
 def test_a_runs_arms_are_all_there(play: Playground) -> None:

@@ -68,7 +68,7 @@ def test_the_same_lane_asks_anew_and_another_goes_on() -> None:
             work.go.set()
         first, second, third = await asyncio.gather(*tasks)
         assert old.ended.is_set()
-        assert not turns.waiting
+        assert not turns.waiting("b")
         return first, second, third
 
     old, other, new = asyncio.run(change())
@@ -102,7 +102,7 @@ def test_long_work_lets_others_in_between() -> None:
                 order.append(event["type"])
                 yield event
 
-        first = asyncio.create_task(listed(turns, lambda: noting(long), "a", yields=True))
+        first = asyncio.create_task(listed(turns, lambda: noting(long), "a", pauses=("long",)))
         await asyncio.sleep(0.05)
         second = asyncio.create_task(listed(turns, lambda: noting(short), "b"))
         await asyncio.sleep(0.05)
@@ -112,6 +112,34 @@ def test_long_work_lets_others_in_between() -> None:
 
     asyncio.run(both())
     assert order == ["long", "short", *["long"] * 5]
+
+
+def test_the_more_urgent_goes_first() -> None:
+    order: list[str] = []
+
+    async def three() -> None:
+        turns, works = Turns(), {name: Work(name, 2) for name in ("now", "slow", "quick")}
+        works["slow"].go.set()
+        works["quick"].go.set()
+
+        def noting(work: Work) -> Iterator[Event]:
+            for event in work():
+                order.append(event["type"])
+                yield event
+
+        async def asked(name: str, rank: int) -> None:
+            work = works[name]
+            await listed(turns, lambda: noting(work), name, pauses=(name,), rank=rank)
+
+        tasks = []
+        for name, rank in (("now", 0), ("slow", 1), ("quick", 0)):
+            tasks.append(asyncio.create_task(asked(name, rank)))
+            await asyncio.sleep(0.05)
+        works["now"].go.set()
+        await asyncio.gather(*tasks)
+
+    asyncio.run(three())
+    assert order == ["now", "quick", "now", "quick", "slow", "slow"]
 
 
 def test_faults_are_events(capsys: pytest.CaptureFixture[str]) -> None:
@@ -146,4 +174,4 @@ def test_too_many_are_refused() -> None:
 
     *_, last = asyncio.run(crowd())
     assert [event["type"] for event in last] == ["error"]
-    assert f"{MOST_WAITING} others wait" in last[0]["message"]
+    assert "too many wait" in last[0]["message"]

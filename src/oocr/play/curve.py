@@ -22,11 +22,11 @@ from oocr import stats
 from oocr.data.examples import Example, prompt_text, spread
 from oocr.evals.probes import Probes, arm_columns, rows
 from oocr.evals.scores import Scoring
-from oocr.play.lane import Event
 from oocr.play.probe_set import ProbeSet, named_span
 from oocr.play.settings import SteeringUse
 from oocr.play.sources import Playground
 from oocr.play.steering import SPAN, applied
+from oocr.play.turns import Event
 from oocr.steering.adapters import Adapter
 from oocr.steering.vectors import Vector, random_vector
 
@@ -37,6 +37,9 @@ BAND = (1.0, 2.0, -1.0, 3.0, 0.5)
 DIRECTIONS = 8
 FIRST_SEED = 20_000
 """Of the random directions; a run's own begin at 10000."""
+
+POINTS = ("about", "point", "band")
+"""Events after which other work may come in between."""
 
 QUESTIONS, FEW_QUESTIONS, SMALL = 96, 24, 20_000_000
 """Asked of a model of at most SMALL parameters, and of a larger one."""

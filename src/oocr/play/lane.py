@@ -1,7 +1,8 @@
 """One text, token by token, as events: the prompt, each new token, then what follows each token.
 
 An event is a JSON object with a `type`:
-    prompt   tokens: [{text, steered, special}], acts: per vector in use whether it acts anywhere
+    prompt   tokens: [{text, special, steered: [id of a vector]}], new_steered: ids at new tokens,
+             nowhere: ids that act at no token, unknown: tokens that stand for an unknown word
     token    text, id, probability, top (what it was picked from: [[text, probability], …])
     read     from: index of a token (the prompt's count too), values: [[projection, cosine], …]
     after    top: what would follow the last token
@@ -13,11 +14,10 @@ An event is a JSON object with a `type`:
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import Any
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -26,27 +26,32 @@ from oocr.engine.stream import NewToken, stream
 from oocr.errors import InputError
 from oocr.models.language_model import LanguageModel
 from oocr.models.position_limits import position_limits
+from oocr.play.reader import Reader
 from oocr.play.settings import TextSettings
 from oocr.play.steering import SteeredTokens, SteeringSource, applied, used
-from oocr.steering.hooks import hidden_of
+from oocr.play.turns import Event
 from oocr.steering.vectors import Vector
-
-Event = dict[str, Any]
 
 TOP = 6
 """Next tokens that are shown."""
 
-LOOKED_BACK = 160
-"""Last tokens of a prompt whose next tokens are shown."""
 
-AT_ONCE = 16
-"""Rows in one product with the head."""
+def takes_turns(
+    model: LanguageModel, sources: Mapping[str, SteeringSource], settings: TextSettings
+) -> bool:
+    """Whether other texts may be generated between two of its tokens.
+
+    Vectors are put on and taken off for each; a LoRA stays on until the end. Where blocks keep
+    states, a vector that is put on anew does not know how many tokens came before.
+    """
+    active = used(sources, settings.steering)
+    return model.reuses_keys and all(isinstance(source.steering, Vector) for source, _ in active)
 
 
 def text_events(
     model: LanguageModel, sources: Mapping[str, SteeringSource], settings: TextSettings
 ) -> Iterator[Event]:
-    """Generate a text. What steers it is attached until the iterator ends or is closed.
+    """Generate a text (see `takes_turns` for what is attached between two events).
 
     InputError: settings that do not go with the model.
     """
@@ -57,38 +62,50 @@ def text_events(
     size, first = len(prompt.ids), 0.0
     shown = _room(model, size, settings.new_tokens)
     yield _prompt_event(model, prompt, active)
-    with ExitStack() as stack:
-        for source, use in active:
-            stack.enter_context(applied(source, use).on(model))
-        reader = _Reader(model, _direction(sources, settings.colour))
-        stack.callback(reader.remove)
-        # One token more than is shown, for the state at the last one and what follows it.
-        tokens = stream(
-            model,
-            prompt,
-            max_new_tokens=shown + 1,
-            temperature=settings.temperature,
-            seed=settings.seed,
-        )
-        for place, token in enumerate(tokens):
+    reader = Reader(model, _direction(sources, settings.colour))
+    arms = [applied(source, use) for source, use in active]
+
+    @contextmanager
+    def attached() -> Iterator[None]:
+        with ExitStack() as stack:
+            for arm in arms:
+                stack.enter_context(arm.on(model))
+            with reader.reading():
+                yield
+
+    whole: Callable[[], AbstractContextManager[None]]
+    each: Callable[[], AbstractContextManager[None]]
+    whole, each = attached, nullcontext
+    if takes_turns(model, sources, settings):
+        whole, each = nullcontext, attached
+    # One token more than is shown, for the state at the last one and what follows it.
+    tokens = stream(
+        model,
+        prompt,
+        max_new_tokens=shown + 1,
+        temperature=settings.temperature,
+        seed=settings.seed,
+    )
+    with whole():
+        for place in range(shown + 1):
+            with each():
+                token = next(tokens)
             fed = size if place == 0 else 1
-            logp = token.logits.log_softmax(dim=-1)
-            new = _token_event(model, token, logp)
-            if place == shown or token.ends:
-                new = {"type": "after", "top": new["top"]}
-            first = first or time.perf_counter() - began
-            yield new
-            if place == 0 and option_ids:
-                yield _option_event(settings.options, token.logits[list(option_ids)])
             if reader.active:
                 yield {"type": "read", "from": size + place - fed, "values": reader.take(fed)}
-            if new["type"] == "after":
+            if place == 0 and option_ids:
+                yield _option_event(settings.options, token.logits[list(option_ids)])
+            logp = token.logits.log_softmax(dim=-1)
+            first = first or time.perf_counter() - began
+            if place == shown or token.ends:
+                yield {"type": "after", "top": _top(model, logp)}
                 break
-        why = "end token" if token.ends else "length"
-        yield {"type": "end", "why": why, "first": first, "all": time.perf_counter() - began}
-        for start, rows in reader.prompt_rows(size):
-            top = [_top(model, row) for row in rows.log_softmax(dim=-1)]
-            yield {"type": "next", "from": start, "top": top}
+            yield _token_event(model, token, logp)
+    why = "end token" if token.ends else "length"
+    yield {"type": "end", "why": why, "first": first, "all": time.perf_counter() - began}
+    for start, rows in reader.prompt_rows(size):
+        top = [_top(model, row) for row in rows.log_softmax(dim=-1)]
+        yield {"type": "next", "from": start, "top": top}
 
 
 def _room(model: LanguageModel, size: int, wanted: int) -> int:
@@ -129,6 +146,7 @@ def _prompt_event(model: LanguageModel, prompt: EncodedPrompt, active: Any) -> E
         "type": "prompt",
         "tokens": shown,
         "new_steered": [id for id, mark in marks.items() if mark.new],
+        "unknown": prompt.ids.count(model.tokenizer.unk_token_id),
         "nowhere": [id for id, mark in marks.items() if not any(mark.prompt) and not mark.new],
     }
 
@@ -166,64 +184,3 @@ def _option_ids(
 def _option_event(options: tuple[str, ...], logits: Tensor) -> Event:
     shares = logits.softmax(dim=-1).tolist()
     return {"type": "options", "shares": [[o, p] for o, p in zip(options, shares, strict=True)]}
-
-
-class _Reader:
-    """Reads the residual stream in each forward call, after whatever is attached before it.
-
-    At a direction's block its projection h · v / |v| and cosine; at the last block the rows that
-    logits are made from, of the first call only.
-    """
-
-    def __init__(self, model: LanguageModel, vector: Vector | None) -> None:
-        self.model = model
-        self.values: list[tuple[float, float]] = []
-        self._rows: Tensor | None = None
-        self._handles = [model.anatomy.blocks[-1].register_forward_hook(self._keep)]
-        self.active = vector is not None and vector.norm > 0
-        if vector is not None and self.active:
-            self._unit = (vector.direction / vector.norm).to(model.device)
-            blocks = model.anatomy.blocks
-            if vector.layer < 0:
-                before = blocks[0].register_forward_pre_hook(self._before, with_kwargs=True)
-                self._handles.append(before)
-            else:
-                after = blocks[vector.layer].register_forward_hook(self._after)
-                self._handles.append(after)
-
-    def _keep(self, _module: object, _args: object, output: Any) -> None:
-        if self._rows is None:
-            self._rows = hidden_of(output)[0].detach()
-
-    def _after(self, _module: object, _args: object, output: Any) -> None:
-        self._read(hidden_of(output))
-
-    def _before(self, _module: object, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        self._read(args[0] if args else kwargs["hidden_states"])
-
-    def _read(self, hidden: Tensor) -> None:
-        rows = hidden[0].float()
-        projections = rows @ self._unit.to(rows.device)
-        cosines = projections / rows.norm(dim=-1).clamp(min=1e-12)
-        self.values = list(zip(projections.tolist(), cosines.tolist(), strict=True))
-
-    def take(self, count: int) -> list[tuple[float, float]]:
-        """Those of the last `count` tokens of the last call."""
-        return self.values[-count:]
-
-    @torch.no_grad()
-    def prompt_rows(self, size: int) -> Iterator[tuple[int, Float[Tensor, "row vocab"]]]:
-        """Logits after the prompt's tokens but the last, a few at a time, with the first's index.
-
-        Nothing where the last block ran some tokens only.
-        """
-        rows = self._rows
-        if rows is None or len(rows) != size:
-            return
-        for start in range(max(0, size - 1 - LOOKED_BACK), size - 1, AT_ONCE):
-            yield start, self.model.anatomy.readout(rows[start : min(start + AT_ONCE, size - 1)])
-
-    def remove(self) -> None:
-        """Take the hooks off."""
-        for handle in self._handles:
-            handle.remove()

@@ -19,9 +19,9 @@ from starlette.routing import Route
 from oocr.errors import InputError
 from oocr.io import Record
 from oocr.models.bundled import millions
-from oocr.play.curve import curve_events
+from oocr.play.curve import POINTS, curve_events
 from oocr.play.guard import MOST_BYTES, Guard
-from oocr.play.lane import text_events
+from oocr.play.lane import takes_turns, text_events
 from oocr.play.recipe import as_python, as_yaml
 from oocr.play.settings import Asked, CurveRequest, RecipeRequest, TextRequest, TextSettings
 from oocr.play.sources import Playground
@@ -54,8 +54,16 @@ def play_app(play: Playground, key: str, opening: TextSettings | None = None) ->
         asked, refused = await _body(request, TextRequest)
         if asked is None:
             return refused
-        work = lambda: text_events(play.model, play.sources, asked.settings)  # noqa: E731
-        return _streamed(turns.events(asked.client, asked.lane, work))
+        try:
+            shares = takes_turns(play.model, play.sources, asked.settings)
+        except InputError as error:
+            return PlainTextResponse(str(error), 422)
+
+        def work() -> Iterator[Event]:
+            return text_events(play.model, play.sources, asked.settings)
+
+        pauses = ("token",) if shares else ()
+        return _streamed(turns.events(asked.client, asked.lane, work, pauses=pauses))
 
     async def curve(request: Request) -> Response:
         asked, refused = await _body(request, CurveRequest)
@@ -65,7 +73,7 @@ def play_app(play: Playground, key: str, opening: TextSettings | None = None) ->
         def work() -> Iterator[Event]:
             return curve_events(play, asked.steering, asked.preset)
 
-        return _streamed(turns.events(asked.client, asked.lane, work, yields=True))
+        return _streamed(turns.events(asked.client, asked.lane, work, rank=1, pauses=POINTS))
 
     async def cancel(request: Request) -> Response:
         asked, refused = await _body(request, Asked)

@@ -42,7 +42,7 @@ WORDS = 5
 PASSAGES = 6
 """Of unrelated text that a LoRA's mean is taken on."""
 
-NEW_TOKENS, FEW_NEW_TOKENS = 24, 4
+NEW_TOKENS, FEW_NEW_TOKENS = 16, 4
 """At first; few where a model knows the words of a small world only: its answers are one word."""
 
 EXAMPLES = ("The capital of France is", "Once upon a time", "The best thing about the sea is")
@@ -66,7 +66,7 @@ class Playground:
     probe_sets: Mapping[str, ProbeSet]
     notes: tuple[str, ...] = ()
     examples: tuple[str, ...] = ()
-    new_tokens: int = 24
+    new_tokens: int = 16
 
     def probe_set_of(self, preset: str) -> ProbeSet:
         """The questions that a preset is of; InputError: there is none."""
@@ -269,7 +269,7 @@ def run_probe_sets(model: LanguageModel, run: FinishedRun) -> list[ProbeSet]:
 
 
 def opening_probe(run: FinishedRun, member: str) -> str:
-    """The item of a member that the run's first arm moved most towards the answer; "": none.
+    """The item of a member that the run's first arm is surest of; "": none.
 
     One that it answers right and the untouched model does not, if there is one.
     """
@@ -282,6 +282,5 @@ def opening_probe(run: FinishedRun, member: str) -> str:
     arm = scored.filter(arm=scored["arm"][-1])  # a vector, if the run has any
     arm = arm.filter(seed=arm["seed"][0])
     both = arm.join(rows.filter(arm="base"), on="item", suffix="_base")
-    gain = (pl.col("right") & ~pl.col("right_base"), pl.col("logp") - pl.col("logp_base"))
-    best = both.sort(*gain, descending=True)
+    best = both.sort(pl.col("right") & ~pl.col("right_base"), "logp", descending=True)
     return "" if best.is_empty() else str(best["item"][0])

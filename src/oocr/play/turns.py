@@ -6,17 +6,19 @@ All of it is done in one thread. Work of a lane of a page ends when the same lan
 from __future__ import annotations
 
 import asyncio
+import itertools
+import queue
 import sys
 import threading
 import traceback
-from collections.abc import AsyncIterator, Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from typing import Any
 
 from oocr.errors import InputError, RunError
 from oocr.models.out_of_memory import is_out_of_memory
 
 Event = dict[str, Any]
+"""A JSON object with a `type`."""
 
 MOST_WAITING = 16
 """Pieces of work that wait at the same time; further ones are refused."""
@@ -39,46 +41,75 @@ class Ticket:
         self._cancelled.set()
 
 
+class ModelThread:
+    """Does jobs one after the other: the most urgent first, equally urgent ones as they came."""
+
+    def __init__(self) -> None:
+        self._jobs: queue.PriorityQueue[tuple[int, int, Callable[[], None] | None]]
+        self._jobs, self._numbers = queue.PriorityQueue(), itertools.count()
+        self._thread = threading.Thread(target=self._work, name="model", daemon=True)
+        self._thread.start()
+
+    def submit(self, job: Callable[[], None] | None, rank: int) -> None:
+        """Add a job (0: the most urgent); None ends the thread."""
+        self._jobs.put((rank, next(self._numbers), job))
+
+    def close(self) -> None:
+        """End after the job that is at work."""
+        self.submit(None, -1)
+        self._thread.join()
+
+    def _work(self) -> None:
+        while (job := self._jobs.get()[2]) is not None:
+            job()
+
+
 class Turns:
     """Gives the model to one piece of work at a time."""
 
     def __init__(self) -> None:
-        self._thread = ThreadPoolExecutor(1, "model")
+        self._thread = ModelThread()
         self._tickets: list[Ticket] = []  # of the event loop's thread only
 
-    def cancel(self, client: str, lane: str | None = None) -> None:
-        """Cancel what a page asked for, in one lane or in all."""
+    def cancel(self, client: str, lane: str) -> None:
+        """Cancel what a page asked for in one lane."""
         for ticket in self._tickets:
-            if ticket.client == client and lane in (None, ticket.lane):
+            if (ticket.client, ticket.lane) == (client, lane):
                 ticket.cancel()
 
-    @property
-    def waiting(self) -> int:
-        """Pieces of work that are wanted now, the one at work among them."""
-        return sum(not ticket.cancelled for ticket in self._tickets)
+    def waiting(self, client: str) -> int:
+        """Pieces of work that others than this page want now."""
+        return sum(not ticket.cancelled and ticket.client != client for ticket in self._tickets)
 
     async def events(
-        self, client: str, lane: str, work: Callable[[], Iterator[Event]], *, yields: bool = False
+        self,
+        client: str,
+        lane: str,
+        work: Callable[[], Iterator[Event]],
+        *,
+        rank: int = 0,
+        pauses: Collection[str] = (),
     ) -> AsyncIterator[Event]:
-        """The events of a piece of work. With `yields` others may come in between two of them.
+        """The events of a piece of work; others come in between only after those of `pauses`.
 
-        What goes wrong is an event "error", what had to wait first says "waiting".
+        What goes wrong is an event "error"; "waiting" says how many others are ahead.
         """
         self.cancel(client, lane)
-        ahead = self.waiting
-        if ahead >= MOST_WAITING:
-            yield {"type": "error", "message": f"{ahead} others wait for the model; try again"}
+        ahead = self.waiting(client)
+        if sum(not ticket.cancelled for ticket in self._tickets) >= MOST_WAITING:
+            yield {"type": "error", "message": "too many wait for the model; try again"}
             return
         ticket = Ticket(client, lane)
         self._tickets.append(ticket)
         if ahead:
             yield {"type": "waiting", "ahead": ahead}
-        queue: asyncio.Queue[Event | None] = asyncio.Queue()
+        events: asyncio.Queue[Event | None] = asyncio.Queue()
         loop = asyncio.get_running_loop()
         running: list[Iterator[Event]] = []
 
         def put(event: Event | None) -> None:
-            loop.call_soon_threadsafe(queue.put_nowait, event)
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(events.put_nowait, event)
 
         def at_work() -> None:
             try:
@@ -88,8 +119,8 @@ class Turns:
                     if ticket.cancelled:
                         break
                     put(event)
-                    if yields:
-                        self._thread.submit(at_work)
+                    if event["type"] in pauses:
+                        self._thread.submit(at_work, rank)
                         return
             except Exception as error:
                 put({"type": "error", "message": message_of(error)})
@@ -99,9 +130,9 @@ class Turns:
                 close()
             put({"type": "cancelled"} if ticket.cancelled else None)
 
-        self._thread.submit(at_work)
+        self._thread.submit(at_work, rank)
         try:
-            while (event := await queue.get()) is not None:
+            while (event := await events.get()) is not None:
                 yield event
                 if event["type"] == "cancelled":
                     return
@@ -113,7 +144,7 @@ class Turns:
         """Cancel everything, and wait for the token that is at work."""
         for ticket in self._tickets:
             ticket.cancel()
-        self._thread.shutdown(cancel_futures=True)
+        self._thread.close()
 
 
 def message_of(error: Exception) -> str:

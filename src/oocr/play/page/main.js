@@ -1,5 +1,5 @@
 // The page: what was chosen becomes a state, the state becomes texts.
-import { $, el } from "./dom.js";
+import { $, el, signed } from "./dom.js";
 import { cancel, recipe, start as askStart, takeKey } from "./api.js";
 import { active, asked, forServer, fresh, fromFragment, settings, toFragment } from "./state.js";
 import { Curve } from "./curve.js";
@@ -62,7 +62,7 @@ function run(only = false) {
   }
   const uses = state.steering.filter((use) => sources.has(use.id));
   if (active(uses).length) work.push(one(steered, uses));
-  else steered.mirror(untouched);
+  else { steered.mirror(untouched); bars(); }
   refresh();
   after("address", 250, () => history.replaceState(null, "", toFragment(state)));
   Promise.all(work).then((ended) => { if (ended.some(Boolean)) after("say", 900, say); });
@@ -74,6 +74,7 @@ function seen(lane, event) {
   $("notice").hidden = true;
   if (lane === untouched && !active(state.steering).length) steered.mirror(untouched);
   if (event.type === "options") bars();
+  if (event.type === "prompt" && event.unknown) lane.say(`The model has no token for ${event.unknown === 1 ? "a word" : `${event.unknown} words`} of this prompt.`);
   if (event.type === "prompt") {
     const spans = event.nowhere.map((id) => state.steering.find((use) => use.id === id)?.span).filter(Boolean);
     if (event.nowhere.length) lane.say(spans.length ? `“${spans[0]}” does not stand in the prompt: nothing is added there.` : "It acts at no token of this text.");
@@ -92,8 +93,8 @@ function refresh() {
     // One depth of colour for all lanes, and the same at every strength of the slider.
     const scale = Math.max(untouched.largest, source?.norm || 0) || Math.max(...lanes().map((lane) => lane.largest)) || 1;
     for (const lane of lanes()) lane.repaint(scale);
-    $("low").textContent = `−${scale.toPrecision(2)}`;
-    $("high").textContent = `+${scale.toPrecision(2)}`;
+    $("low").textContent = signed(-scale, 2);
+    $("high").textContent = signed(scale, 2);
     const running = lanes().some((lane) => lane.abort);
     $("run").textContent = running ? "Stop" : "Run";
     $("run").classList.toggle("stop", running);
