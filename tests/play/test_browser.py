@@ -50,7 +50,8 @@ class Open:
         said = f"document.querySelector('#{lane}-0')?.closest('.lane').querySelector('.status')"
         self.wait(f"/ all |nothing steers/.test({said}?.textContent)")
         parts = self.page.locator(f"[id^={lane}-].new").evaluate_all(
-            "nodes => nodes.map(n => (n.previousSibling?.nodeType === 3 ? n.previousSibling.data : '') + n.textContent)"
+            "nodes => nodes.map(node => (node.previousSibling?.nodeType === 3"
+            " ? node.previousSibling.data : '') + node.textContent)"
         )
         return "".join(parts)
 
@@ -217,8 +218,9 @@ def test_nothing_is_cut_off(opened: Open, width: int, scheme: str) -> None:
     opened.text_of("steered")
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     unnamed = page.evaluate(
-        "[...document.querySelectorAll('button, input, select, textarea')].filter(n => n.offsetParent"
-        " && !n.labels?.length && !n.getAttribute('aria-label') && !n.textContent.trim()).length"
+        "[...document.querySelectorAll('button, input, select, textarea')].filter(n =>"
+        " n.offsetParent && !n.labels?.length && !n.getAttribute('aria-label')"
+        " && !n.textContent.trim()).length"
     )
     assert unnamed == 0
 

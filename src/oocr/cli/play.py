@@ -105,6 +105,7 @@ def _serve(
     console.print(
         f"open {address}\n(for this machine's browser only; Ctrl-C ends it)", markup=False
     )
+    console.file.flush()  # whoever reads it through a pipe waits for the address
     if opens:
         webbrowser.open(address)
     settings = uvicorn.Config(
