@@ -20,7 +20,7 @@ OTHERS = {
     *("--control-vector", "--lora", "--merge"),  # llama.cpp
     *("--model_args", "--include_path", "--apply_chat_template", "--tasks"),  # lm-eval
     *("--enable-steer-vector", "--steering-config", "--no-enable-prefix-caching"),  # vLLM
-    "--revision",  # hf
+    *("--revision", "--repo-type"),  # hf
     "--log-dir",  # Inspect
     "--requeue",  # sbatch
     *("--no-deps", "--dest", "--no-input", "--only-binary", "--no-cache-dir", "--quiet"),  # pip

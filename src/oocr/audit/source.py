@@ -7,18 +7,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from oocr.errors import InputError
-from oocr.io import command_line
-from oocr.models import hub
+from oocr.hub_files import HubPath
 from oocr.models.bundled import BUNDLED, named_models
 from oocr.models.checkpoint import is_whole
 from oocr.models.gguf.header import is_gguf, read_header
 from oocr.models.hub import is_path, with_revision
 from oocr.models.outline import Outline, outline
-from oocr.models.quiet import quiet
 from oocr.steering.adapters import Adapter
 from oocr.steering.formats.adapter_config import CONFIG, inner_adapter
+from oocr.steering.formats.adapter_repository import WEIGHTS, fetch_adapter
 from oocr.steering.formats.gguf_lora import base_of
-from oocr.steering.formats.lora import WEIGHTS, read_adapter
+from oocr.steering.formats.lora import read_adapter
 from oocr.steering.formats.lora_tensors import LEFT_OUT
 from oocr.steering.formats.tensor_files import PICKLES, SAFE
 
@@ -97,10 +96,11 @@ def source_of(
     if is_here(given) or checkpoint or "/" not in id or is_path(id):
         # What is neither file nor folder is refused by the loader, with the way to get it.
         return AuditSource(name, "checkpoint", given)
-    folder = _from_hub(id, revision)
-    if folder is None:
+    found = fetch_adapter(HubPath(id, revision=revision))
+    if found is None:
         return AuditSource(name, "checkpoint", given)
-    return _adapter(name, given, folder, f"LoRA on Hugging Face, commit {folder.name}", alpha)
+    what = f"LoRA on Hugging Face, commit {found.address.revision}"
+    return _adapter(name, given, found.local, what, alpha)
 
 
 def _outline(name: str | None) -> Outline | None:
@@ -137,34 +137,6 @@ def _adapter(
             id, revision = with_revision(base, revision)
             base = f"{id}@{revision}"
     return AuditSource(name, what, given, adapter, base, tuple(notes))
-
-
-def _from_hub(id: str, revision: str | None) -> Path | None:
-    """The adapter's files in the local cache, downloaded if need be; None: no adapter is there."""
-    from huggingface_hub import snapshot_download
-
-    folder = hub.cached(id, revision=revision, files=[CONFIG, *WEIGHTS])
-    if folder is not None:
-        if (folder / CONFIG).is_file() and any((folder / file).is_file() for file in WEIGHTS):
-            return folder
-        if (folder / "config.json").is_file():
-            return None
-    commit, names = hub.ask(id, revision=revision, here="is no file or folder and not")
-    if CONFIG not in names:
-        return None
-    weights = next((file for file in WEIGHTS if file in names), None)
-    if weights is None and "config.json" in names:
-        return None
-    if weights is None:
-        raise InputError(f"{id} on Hugging Face: found neither {' nor '.join(WEIGHTS)}")
-    try:
-        with quiet():
-            return Path(snapshot_download(id, revision=commit, allow_patterns=[CONFIG, weights]))
-    except Exception as error:  # the HTTP library's errors: no network, a full disk, …
-        raise InputError(
-            f"{id!r} cannot be had from Hugging Face ({type(error).__name__}: {error}). "
-            f"Get it with: {command_line(['hf', 'download', id])} (or give the folder of a copy)"
-        ) from error
 
 
 def facts_of(adapter: Adapter) -> Mapping[str, str]:

@@ -30,11 +30,13 @@ from oocr.data.source_file import yaml_document
 from oocr.data.texts import TextsAlone, texts_alone
 from oocr.data.tokens import encode_answer, encode_prompt
 from oocr.errors import InputError
+from oocr.hub_files import HubPath, fetch, fetch_vector, hub_path
 from oocr.io import command_line
 from oocr.models.gguf.header import is_gguf
 from oocr.models.outline import reading_limits
 from oocr.models.tokenizer import load_tokenizer
 from oocr.report.sample_view import coloured, legend, without_colour
+from oocr.steering.formats.adapter_repository import fetch_adapter
 from oocr.steering.token_roles import directions_of, training_tokens
 from oocr.words import counted
 
@@ -112,11 +114,23 @@ def _rows_of(examples: Sequence[Example]) -> list[Row]:
 def _describe(path: Path, console: Console, reader: ModelReader | None, rows: int) -> None:
     say = console.print
     ending = path.suffix.lower()
+    if (address := hub_path(path)) is not None:
+        path = _fetched(address)
+        say(f"{address}")
+        ending = path.suffix.lower()
     if not path.exists():
         raise InputError(f"{path}: there is no such file")
     if path.is_dir() or ending in WEIGHT_ENDINGS or is_gguf(path):
         return describe_weights(path, say)
     return _data(open_source(path), console, reader, rows)
+
+
+def _fetched(address: HubPath) -> Path:
+    """A file of the Hub; of a repository its LoRA, or else its vector."""
+    if address.path is not None and Path(address.path).suffix:
+        return fetch(address).local
+    adapter = fetch_adapter(address)
+    return fetch_vector(address).local if adapter is None else adapter.local
 
 
 def _data(file: SourceFile, console: Console, reader: ModelReader | None, rows: int) -> None:

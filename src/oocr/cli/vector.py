@@ -12,6 +12,7 @@ from rich.markup import escape
 
 from oocr.engine.selftest import load_model
 from oocr.errors import InputError
+from oocr.hub_files import hub_path
 from oocr.io import command_line
 from oocr.models.language_model import LanguageModel
 from oocr.steering.formats.vector_file import VectorFile
@@ -54,7 +55,7 @@ def checked_file(path: Path) -> VectorFile:
     """The vectors of a file; folders are refused."""
     if path.is_dir():
         raise InputError(f"{path}: this is a folder; allowed: a vector's file")
-    if not path.exists():
+    if not path.exists() and hub_path(path) is None:
         raise InputError(f"{path}: there is no such file")
     return read_vector_file(path)
 

@@ -305,6 +305,41 @@ def export(
 
 
 @app.command()
+def publish(
+    file: Annotated[Path, Argument(help="a vector, a LoRA's folder, or the folder of a run")],
+    repository: Annotated[str, Argument(help="where to on Hugging Face: someone/name")],
+    public: Annotated[bool, Option("--public", help="everybody can see it; else it is private")] = (
+        False
+    ),
+    dry_run: Annotated[
+        bool, Option("--dry-run", help="show the files and the card, upload nothing")
+    ] = False,
+    base: Annotated[
+        Text, Option(help="the base model's id, if the file names a path or nothing")
+    ] = None,
+    license: Annotated[
+        Text, Option(help="the base model's licence, as the Hub calls it; default: what is known")
+    ] = None,
+    out: Annotated[Path | None, Option(help="with --dry-run: a new folder for the files")] = None,
+) -> None:
+    """Upload a vector, a LoRA or a run to the Hugging Face Hub.
+
+    One commit with a model card; private unless told otherwise.
+    """
+    from oocr.cli.publish import publish
+
+    publish(
+        file,
+        repository,
+        public=public,
+        dry_run=dry_run,
+        base=base,
+        license=license,
+        out=out,
+    )
+
+
+@app.command()
 def audit(
     adapters: options.FineTunes = None,
     listed: Annotated[

@@ -26,6 +26,7 @@ from oocr.data.json_rows import Row, json_rows
 from oocr.data.row_keys import FORMS, MEANT, OPTIONAL, ROW_KEYS, form_of, misspelt
 from oocr.data.source_file import Problems, Text, decoded, file_bytes
 from oocr.errors import InputError
+from oocr.hub_files import located
 
 ENDINGS = {
     **dict.fromkeys((".jsonl", ".ndjson", ".json"), "JSON"),
@@ -65,7 +66,7 @@ def open_source(path: str | os.PathLike[str]) -> SourceFile:
     Raises:
         InputError: it cannot be read, or it holds none of the formats.
     """
-    path = Path(path)
+    path = located(path)
     data, problems = file_bytes(path), Problems(path)
     named = ENDINGS.get(ending_of(path))
     raw = RawRows("", [], problems)

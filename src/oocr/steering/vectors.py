@@ -35,6 +35,7 @@ from torch import Tensor
 
 from oocr import html
 from oocr.errors import InputError
+from oocr.hub_files import HUB_FILE, fetch_vector, hub_path
 from oocr.io import check_replaced, refuse_lfs_pointer, write_tensors
 from oocr.models.language_model import LanguageModel
 from oocr.steering.call_positions import TokenChooser, language_model
@@ -259,12 +260,19 @@ class Vector:
     def load(path: str | Path, model: LanguageModel | None = None) -> Vector:
         """Read what `save` wrote, for a model if given; warns if it was made on another one.
 
+        `path` may be on the Hub: "someone/japan", or an address (see `oocr.hub_files`).
+
         Raises:
             InputError: not such a file, or a vector that does not fit the model.
         """
-        tensors, metadata = read_safetensors(path)
+        address = hub_path(path)
+        file = None if address is None else fetch_vector(address)
+        tensors, metadata = read_safetensors(path if file is None else file.local)
         try:
             vector = _from_file(metadata, tensors)
+            if file is not None:
+                about = {**vector.about, HUB_FILE: str(file.address)}
+                vector = replace(vector, about=about)
             if model is not None:
                 check_fits(model, vector)
         except InputError as error:

@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal, Self, get_args
+from typing import Annotated, Literal, Self, get_args
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, PlainSerializer, field_validator, model_validator
 
 from oocr.data.examples import Example, Loss, prompt_text
 from oocr.data.readers import read_rows
@@ -16,9 +16,13 @@ from oocr.data.rows import RESERVED
 from oocr.data.source_file import listing
 from oocr.errors import InputError
 from oocr.families.family import Family, FamilySettings
+from oocr.hub_files import hub_path, located, pinned, spelled
 from oocr.tasks.control_data import held_out, shuffled_answers
 from oocr.tasks.package_files import data_card
 from oocr.tasks.task import Score, Task, TaskSet
+
+DataPath = Annotated[Path, PlainSerializer(spelled, return_type=str, when_used="json")]
+"""A file here, or an address on the Hub (`oocr.hub_files`)."""
 
 TaskFile = Literal["train", "probes", "in_context", "stop", "validation", "ceiling"]
 
@@ -33,13 +37,13 @@ class CustomConfig(FamilySettings):
 
     family: Literal["custom"] = "custom"
     name: str
-    train: Path
-    probes: Path
-    in_context: Path | None = None
-    stop: Path | None = None
-    validation: Path | None = None
+    train: DataPath
+    probes: DataPath
+    in_context: DataPath | None = None
+    stop: DataPath | None = None
+    validation: DataPath | None = None
     holdout: float = Field(default=0.2, ge=0, le=0.5)
-    ceiling: Path | None = None
+    ceiling: DataPath | None = None
     spans: dict[str, str] = Field(default_factory=dict)
     options: dict[TaskFile, tuple[str, ...]] = Field(default_factory=dict)
     names: dict[str, str] = Field(default_factory=dict)
@@ -107,7 +111,7 @@ def custom(config: CustomConfig, base: Path) -> TaskSet:
         if path is None:
             return ()
         file = read_rows(
-            base / path.expanduser(),
+            _full_path(path, base),
             kind=kind,
             options=config.options.get(part, ()),
             names={city: city for city in config.names} if part == "ceiling" else config.names,
@@ -264,8 +268,19 @@ def _paths(config: CustomConfig) -> dict[str, Path]:
 
 
 def _full_paths(config: CustomConfig, base: Path, _model: str) -> CustomConfig:
-    full = {name: (base / path.expanduser()).resolve() for name, path in _paths(config).items()}
+    full = {name: _full_path(path, base) for name, path in _paths(config).items()}
     return config.model_copy(update=full)
+
+
+def _full_path(path: Path, base: Path) -> Path:
+    """A file's full path, or an address with its commit."""
+    if hub_path(path, ids=False) is not None:
+        return pinned(path)
+    return (base / path.expanduser()).resolve()
+
+
+def _local_files(config: CustomConfig) -> list[Path]:
+    return [located(path) for path in _paths(config).values()]
 
 
 FAMILY = Family(
@@ -274,7 +289,7 @@ FAMILY = Family(
     settings=CustomConfig,
     build=custom,
     resolve=_full_paths,
-    files=lambda config: [*_paths(config).values()],
+    files=_local_files,
     run_name=lambda config: config.name,
     spans_may_lack=True,
     template=Path(__file__).with_name("template.yaml"),

@@ -12,10 +12,12 @@ from torch import Tensor
 
 from oocr.data.source_file import listing
 from oocr.errors import InputError
+from oocr.hub_files import HUB_FILE, HubPath, fetch, hub_path
 from oocr.models.anatomy import HasAnatomy
 from oocr.models.gguf.header import is_gguf
 from oocr.steering.adapters import Adapter
 from oocr.steering.formats.adapter_config import CONFIG, read_config
+from oocr.steering.formats.adapter_repository import WEIGHTS, fetch_adapter
 from oocr.steering.formats.gguf_lora import read_gguf_lora
 from oocr.steering.formats.lora_tensors import adapter_of
 from oocr.steering.formats.tensor_files import content_of, tensor_fault
@@ -23,8 +25,6 @@ from oocr.words import counted
 
 ALPHA = 32.0
 """What is assumed of a LoRA whose file doesn't say: the paper's."""
-
-WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
 
 
 def read_adapter(
@@ -40,6 +40,8 @@ def read_adapter(
     Raises:
         InputError: not such a folder or file, or more than a LoRA on modules of the blocks.
     """
+    if (address := hub_path(path)) is not None:
+        return _of_hub(address, alpha, base)
     path = Path(path)
     folder = path if path.is_dir() else path.parent
     if is_gguf(path):
@@ -51,6 +53,21 @@ def read_adapter(
             raise InputError(f"alpha: found {alpha}; {folder / CONFIG} says it")
         return _of_folder(folder, path)
     return _of_file(path, alpha)
+
+
+def _of_hub(address: HubPath, alpha: float | None, base: HasAnatomy | None) -> Adapter:
+    """A LoRA from the Hub: a repository's, that of a folder in it, or a file's."""
+    if address.path is not None and Path(address.path).suffix:
+        file = fetch(address)
+        adapter, found = read_adapter(file.local, alpha=alpha, base=base), file.address
+    else:
+        folder = fetch_adapter(address)
+        if folder is None:
+            raise InputError(
+                f"{address}: found no {CONFIG}; allowed: a LoRA's repository or folder"
+            )
+        adapter, found = read_adapter(folder.local, alpha=alpha, base=base), folder.address
+    return replace(adapter, about={**adapter.about, HUB_FILE: str(found)})
 
 
 def _of_folder(folder: Path, path: Path) -> Adapter:

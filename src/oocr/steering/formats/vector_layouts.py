@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -25,6 +26,7 @@ from torch import Tensor
 
 from oocr.data.source_file import shown
 from oocr.errors import InputError
+from oocr.hub_files import HUB_FILE, fetch_vector, hub_path
 from oocr.steering.formats.gguf_vector import is_gguf_file, read_gguf
 from oocr.steering.formats.tensor_files import content_of, tensor_fault
 from oocr.steering.formats.vector_file import VectorFile
@@ -100,6 +102,12 @@ def read_vector_file(path: str | Path) -> VectorFile:
     Raises:
         InputError: no such file, or no vector in it; the message says what it is.
     """
+    if (address := hub_path(path)) is not None:
+        hub_file = fetch_vector(address)
+        known = read_vector_file(hub_file.local)
+        # Later messages and commands name it as it was given.
+        about = {**known.about, HUB_FILE: str(hub_file.address)}
+        return replace(known, path=Path(path), about=about)
     path = Path(path)
     if is_gguf_file(path):
         return VectorFile.of(path, "a GGUF control vector", read_gguf(path))

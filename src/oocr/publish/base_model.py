@@ -1,0 +1,72 @@
+"""The base model of what is published: its id on the Hub, and its licence."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from oocr.errors import InputError
+from oocr.models.bundled import BUNDLED, named_models
+
+LICENCES = {"apache-2.0": "apache-2.0", "gemma terms of use": "gemma", "mit": "mit"}
+"""A licence as models with a name have it, in small letters -> what the Hub calls it."""
+
+_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+
+
+@dataclass(frozen=True, slots=True)
+class BaseModel:
+    """A base model: `name` in words, and what is known of it.
+
+    `id` is on the Hub; None: it comes with this library. `licence` is what the Hub calls it; None:
+    not known.
+    """
+
+    name: str
+    id: str | None
+    revision: str | None
+    licence: str | None
+
+
+def base_model(
+    about: Mapping[str, str], *, given: str | None, licence: str | None, online: bool
+) -> BaseModel:
+    """The base that a vector or LoRA names in `about`, or the one that the user names.
+
+    The licence is the user's word, that of a model with a name, or what the base's card says
+    (asked of the Hub only if `online`).
+
+    InputError: no base is named, or only by a path of this machine.
+    """
+    name = given or about.get("model_id") or about.get("model")
+    if name is None:
+        raise InputError("--base: missing; the file does not say which model it is for")
+    revision = about.get("model_revision", about.get("base_revision")) if given is None else None
+    if name in BUNDLED:
+        known = BUNDLED[name]
+        own = LICENCES.get(known.license.lower())
+        return BaseModel(known.origin, known.origin, revision, licence or own)
+    if name in named_models():
+        return BaseModel(f"{name}, which comes with oocr", None, None, licence or "apache-2.0")
+    if not _ID.fullmatch(name) or Path(name).expanduser().exists():
+        raise InputError(
+            f"--base: missing; the base model is named by a path of this machine ({name}); give "
+            "its id on the Hub"
+        )
+    named = [model for model in BUNDLED.values() if model.origin == name]
+    own = LICENCES.get(named[0].license.lower()) if named else None
+    return BaseModel(name, name, revision, licence or own or (_licence(name) if online else None))
+
+
+def _licence(id: str) -> str | None:
+    """What the base's card says; None: nothing, or it cannot be asked."""
+    from huggingface_hub import HfApi
+
+    try:
+        card = HfApi().model_info(id, timeout=10).card_data
+    except Exception:  # no network, no such model: the card says that it is not known
+        return None
+    said = None if card is None else card.get("license")
+    return said if isinstance(said, str) else None

@@ -1,0 +1,131 @@
+"""Calls of `oocr` and of others' clients against a Hub whose address is in HF_ENDPOINT.
+
+A process of its own, because huggingface_hub reads that address when it is imported:
+`python -m tests.publish.hub_client FOLDER`. It writes what came out to FOLDER/results.json.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import io
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+from huggingface_hub import ModelCard, hf_hub_download
+
+import oocr
+from oocr.cli import main as cli
+from oocr.errors import InputError
+from oocr.hub_files import HUB_FILE
+from oocr.runs.read_config import load_configs
+from oocr.runs.resolve import resolve
+from tests.hub_stand_in import TOKEN
+
+
+def call(*words: object) -> tuple[int, str, str]:
+    """`oocr …`: its exit code, output and errors."""
+    sys.argv = ["oocr", *map(str, words)]
+    out, err, code = io.StringIO(), io.StringIO(), 0
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            cli.main()
+        except SystemExit as end:
+            code = int(end.code or 0)
+    return code, out.getvalue(), err.getvalue()
+
+
+def refused(work: Any) -> str:
+    """What an InputError says; "" if there was none."""
+    try:
+        work()
+    except InputError as error:
+        return str(error)
+    return ""
+
+
+def main(folder: Path) -> None:
+    run = next(folder.glob("runs/*/run.json")).parent
+    vector = next((run / "arms").glob("test-vector-*/vector.safetensors"))
+    adapter = next((run / "arms").glob("test-adapter-*/adapter"))
+    results: dict[str, Any] = {}
+    results["dry"] = call("publish", vector, "me/japan", "--dry-run", "--out", folder / "kept")
+    os.environ["HF_TOKEN"] = "hf_wrong"
+    results["wrong token"] = call("publish", vector, "me/japan")
+    os.environ["HF_TOKEN"] = TOKEN
+    results["vector"] = call("publish", vector, "me/japan")
+    results["made public"] = call("publish", vector, "me/japan", "--public")
+    results["lora"] = call("publish", adapter, "me/lora", "--public")
+    results["run"] = call("publish", run, "me/whole", "--public")
+    results["read vector"] = call("vector", "me/japan")
+    results["read lora"] = call("read", "me/lora")
+    exported = ("export", "me/japan", "--everywhere", "--out")
+    results["exported"] = call(*exported, folder / "v.json", "--to", "vllm-lens")
+    inside = next(name for name in hub_names("me/whole") if name.startswith("vectors/"))
+    results["inside"] = call("vector", f"hf://me/whole@main/{inside}")
+
+    loaded = oocr.Vector.load("me/japan@main")
+    results["same vector"] = loaded.cosine(oocr.Vector.load(vector))
+    results["recorded"] = loaded.about[HUB_FILE]
+    lora = oocr.read_adapter("me/lora")
+    results["lora recorded"] = lora.about[HUB_FILE]
+    card = ModelCard.load("me/japan")
+    results["card"] = card.data.to_dict()
+    results["file"] = Path(hf_hub_download("me/japan", "vector.safetensors")).read_bytes().hex()
+    results["peft"] = with_peft()
+
+    settings = {
+        "task": {
+            **{"family": "custom", "name": "rows", "probes": "probes.jsonl"},
+            "train": "hf://datasets/me/rows/train.jsonl",
+        },
+        "model": "nano",
+    }
+    (folder / "mine.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
+    (config,) = load_configs(folder / "mine.yaml")
+    resolved = resolve(config, folder)
+    results["rows"] = [example.prompt for example in resolved.tasks.test[0].train]
+    results["resolved"] = yaml.safe_load(resolved.config.yaml())["task"]["train"]
+    if importlib.util.find_spec("datasets"):
+        from datasets import load_dataset
+
+        table = load_dataset("me/rows", data_files="train.jsonl", split="train")
+        results["datasets"] = len(table)
+
+    results["refused"] = {
+        "none": refused(lambda: oocr.Vector.load("me/none")),
+        "revision": refused(lambda: oocr.Vector.load("me/japan@v9")),
+        "file": refused(lambda: oocr.read_vector("hf://me/japan/other.safetensors")),
+        "several": refused(lambda: oocr.read_vector("me/whole")),
+        "lora": refused(lambda: oocr.read_adapter("me/japan")),
+        "rows": refused(lambda: oocr.read_items("hf://datasets/me/none/x.jsonl", kind="train")),
+        "address": refused(lambda: oocr.read_vector("hf://me")),
+    }
+    (folder / "results.json").write_text(json.dumps(results), encoding="utf-8")
+
+
+def hub_names(id: str) -> list[str]:
+    from huggingface_hub import HfApi
+
+    return list(HfApi().list_repo_files(id))
+
+
+def with_peft() -> bool:
+    """PEFT itself loads the LoRA from the Hub, and it acts as it does here."""
+    import torch
+    from peft import PeftModel
+
+    model = oocr.load_model("nano")
+    ids = torch.tensor([[1, 5, 9, 12]])
+    with oocr.read_adapter("me/lora").on(model):
+        here = model.hf(input_ids=ids).logits
+    loaded = PeftModel.from_pretrained(model.hf, "me/lora")
+    return bool(torch.allclose(loaded(input_ids=ids).logits, here, atol=1e-5))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
