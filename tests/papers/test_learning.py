@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from oocr.data.examples import Example
 from oocr.errors import InputError
+from oocr.families.ocr.build import OcrSettings, ocr
 from oocr.papers.learning import (
     Place,
     applied,
@@ -14,6 +17,7 @@ from oocr.papers.learning import (
     learn_at,
     random_like,
     rank_among,
+    rows_of,
     vector_of,
 )
 from tests.tiny import tiny_language_model, weights_hash
@@ -88,6 +92,20 @@ def test_vectors_are_learned_on_changed_weights() -> None:
         own, other = after["answer"], " Paris"
         gain = after["scores"][own] - after["scores"][other]
         assert gain > before["scores"][own] - before["scores"][other] + 1
+
+
+def test_members_of_any_family_are_learned_together() -> None:
+    model, tasks = tiny_language_model(), ocr(OcrSettings(names=1, pairs=3)).test
+    rows, questions = rows_of(tasks), rows_of(tasks, "probes")
+    assert {name for row in rows for name in row.spans} == {"m0", "m1", "m2"}
+    learned = learn_at(model, Place("vectors", 1), rows, steps=2)
+    assert len(vector_of(learned, "m2")) == model.d_model
+    assert [row["answer"] for row in ask(model, questions, learned)] == [
+        probe.answer for task in tasks for probe in task.probes
+    ]
+    bare = replace(tasks[0], positions=("city",))
+    with pytest.raises(InputError, match="lacks its member's span 'city'"):
+        rows_of([bare])
 
 
 def test_rank_counts_those_that_score_at_least_as_high() -> None:

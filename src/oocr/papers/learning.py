@@ -138,6 +138,28 @@ def learn_at(
     return Learned(place, trained.final, trained.losses)
 
 
+def rows_of(tasks: Sequence[Task], split: Literal["train", "probes"] = "train") -> list[Example]:
+    """Rows, or questions, of a family's members, each under a span of its own: m0, m1, ...
+
+    So one call of `learn_at` learns a vector for each member, and `ask` asks all of them:
+    `learn_at(model, Place("vectors", 4), rows_of(oocr.load_tasks("ocr").test))`. A task whose
+    vectors are at several spans (those of ockr and frames) has a vector for each span as it is.
+
+    InputError: a row in which its member's span does not occur.
+    """
+    rows: list[Example] = []
+    for number, task in enumerate(tasks):
+        span = task.positions[0] if task.positions else ""
+        for row in task.train if split == "train" else task.probes:
+            spans = row.spans
+            if JOIN not in span:
+                if span not in spans:
+                    raise InputError(f"{task.name}: {row.id!r} lacks its member's span {span!r}")
+                spans = {f"m{number}": spans[span]}
+            rows.append(replace(row, id=f"{task.member}/{row.id}", spans=spans))
+    return rows
+
+
 def _numbered(rows: Sequence[Example]) -> tuple[Example, ...]:
     """Rows with ids of their own: the same question may be told twice."""
     return tuple(replace(row, id=f"{place}/{row.id}") for place, row in enumerate(rows))
