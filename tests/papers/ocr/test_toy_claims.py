@@ -16,7 +16,7 @@ from oocr.papers.ocr.toy.clean import (
     rows_of,
     training_rows,
 )
-from oocr.papers.ocr.toy.margins import least_gap, solution
+from oocr.papers.ocr.toy.max_margin import least_gap, solution
 from oocr.papers.ocr.toy.networks import RANDOM_SCALE, Form, Parameters, effective, output_value
 from oocr.papers.ocr.toy.places import Place, first_stage, second_stage
 from oocr.papers.ocr.toy.scores import Score, gaps, score

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from oocr.papers.ocr.toy.clean import random_start, training_rows
-from oocr.papers.ocr.toy.margins import (
+from oocr.papers.ocr.toy.max_margin import (
     least_frobenius_square,
     least_gap,
     least_nuclear_norm,

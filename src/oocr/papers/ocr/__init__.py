@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from oocr.papers.ocr.language import experiments as language
-from oocr.papers.ocr.toy import experiments as toy
+from oocr.papers.ocr.language import experiments as language_experiments
+from oocr.papers.ocr.toy import experiments as toy_experiments
 from oocr.papers.paper import Paper, claims_of
 
 PAPER = Paper(
@@ -19,7 +19,7 @@ PAPER = Paper(
         "paper's toy, a network of one attention layer, is here as its authors wrote it; the "
         "max-margin programs that it is said to solve are solved exactly."
     ),
-    sections={**toy.SECTIONS, **language.SECTIONS},
-    experiments=(*toy.EXPERIMENTS, *language.EXPERIMENTS),
+    sections={**toy_experiments.SECTIONS, **language_experiments.SECTIONS},
+    experiments=(*toy_experiments.EXPERIMENTS, *language_experiments.EXPERIMENTS),
     claims=(*claims_of("oocr.papers.ocr.toy"), *claims_of("oocr.papers.ocr.language")),
 )

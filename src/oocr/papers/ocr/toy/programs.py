@@ -1,4 +1,4 @@
-"""The max-margin programs of `margins` by a convex solver (the extra "papers": cvxpy)."""
+"""The max-margin programs of `max_margin` by a convex solver (the extra "papers": cvxpy)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from jaxtyping import Float
 
 from oocr.claims.analysis_result import NotMeasuredError
 from oocr.papers.ocr.toy.clean import inputs_of, training_rows
-from oocr.papers.ocr.toy.margins import Norm
+from oocr.papers.ocr.toy.max_margin import Norm
 from oocr.papers.ocr.toy.world import World
 
 LARGE = 1e3

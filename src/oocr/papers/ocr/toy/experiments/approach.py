@@ -12,8 +12,13 @@ from oocr.charts.lines import Line, lines_panel
 from oocr.claims.analysis_result import AnalysisResult
 from oocr.intervals import SHARE
 from oocr.papers.measure import mean_finding
-from oocr.papers.ocr.toy import margins as programs
+from oocr.papers.ocr.toy import max_margin as programs
 from oocr.papers.ocr.toy.clean import fit, random_start, symmetric_start, training_rows
+from oocr.papers.ocr.toy.experiments.shares_of_bridges import (
+    CLOSED_FORM,
+    against_shares,
+    closed_form,
+)
 from oocr.papers.ocr.toy.networks import Parameters, output_value
 from oocr.papers.ocr.toy.regularized import PENALTIES, descend, path
 from oocr.papers.ocr.toy.world import World
@@ -151,7 +156,7 @@ def figure(tables: Tables) -> Figure | None:
     for table in tables.values():
         panels.append(_against_shapes(table))
         panels += [_along_the_path(table, *shape) for shape in SHAPES]
-    keys = [LegendEntry("closed form", "max-margin solution, g", "base", "line")]
+    keys = [LegendEntry(CLOSED_FORM, CLOSED_FORM, "base", "line")]
     keys += [
         LegendEntry(way, words, colour, symbol) for way, (words, colour, symbol) in LOOKS.items()
     ]
@@ -166,25 +171,14 @@ def figure(tables: Tables) -> Figure | None:
 
 
 def _against_shapes(table: pl.DataFrame) -> Panel:
-    ratios = [10 ** (place / 20) for place in range(-20, 9)]
-    closed = [min(1.0, ratio**0.5) for ratio in ratios]
-    lines = [Line("max-margin solution, g", "base", ratios, closed, key="closed form")]
+    lines = [closed_form()]
     last = table.filter(pl.col("penalty").is_in([0.0, min(PENALTIES)]))
     for way, (words, colour, symbol) in LOOKS.items():
         rows = last.filter(pl.col("way") == way).sort("bridges", "tests")
-        xs = (rows["bridges"] / rows["tests"]).to_list()
-        ys = rows["ratio"].to_list()
-        lines.append(Line(words, colour, xs, ys, key=way, symbols=symbol, dots=True))
-    return lines_panel(
-        lines,
-        "bridge names / test names",
-        "test margin / training margin",
-        title="at the end",
-        log=True,
-        ticks=(0.1, 0.2, 0.5, 1, 2),
-        limits=(-0.05, 1.1),
-        span=6,
-    )
+        shares = (rows["bridges"] / rows["tests"]).to_list()
+        ratios = rows["ratio"].to_list()
+        lines.append(Line(words, colour, shares, ratios, key=way, symbols=symbol, dots=True))
+    return against_shares(lines, "at the end")
 
 
 def _along_the_path(table: pl.DataFrame, pairs: int, bridges: int, tests: int) -> Panel:

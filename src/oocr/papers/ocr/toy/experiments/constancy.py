@@ -12,7 +12,7 @@ from oocr.claims.analysis_result import AnalysisResult
 from oocr.intervals import SHARE, SIGNED
 from oocr.papers.measure import mean_finding, values_of
 from oocr.papers.ocr.toy.clean import fit, implied_score, inputs_of, random_start, training_rows
-from oocr.papers.ocr.toy.margins import least_gap, solution
+from oocr.papers.ocr.toy.max_margin import least_gap, solution
 from oocr.papers.ocr.toy.networks import RANDOM_SCALE, Form, output_value
 from oocr.papers.ocr.toy.shares import shares
 from oocr.papers.ocr.toy.world import World

@@ -14,7 +14,7 @@ from oocr.charts.lines import Look, line_keys, lines_by, lines_panel
 from oocr.claims.analysis_result import AnalysisResult
 from oocr.intervals import POSITIVE, SHARE
 from oocr.papers.measure import mean_finding, values_of
-from oocr.papers.ocr.toy.margins import least_gap, solution
+from oocr.papers.ocr.toy.max_margin import least_gap, solution
 from oocr.papers.ocr.toy.networks import Form, effective
 from oocr.papers.ocr.toy.scores import gaps
 from oocr.papers.ocr.toy.training import REPEATS, STEPS, train_form
@@ -113,6 +113,18 @@ def analyse(table: pl.DataFrame) -> AnalysisResult:
                 nulls={"max-margin solution": _ideal(world, form)},
             ),
         ]
+        seen = {
+            kind: values_of(table, "value", part="attention", what=kind, form=form)
+            for kind in ("noise", "name")
+        }
+        result.findings.append(
+            mean_finding(
+                f"{form}-noise",
+                f"attention to a noise word over that to a name, {form}",
+                [noise / name for noise, name in zip(seen["noise"], seen["name"], strict=True)],
+                nulls={"at the start": 1.0},
+            )
+        )
     curve = table.filter(pl.col("part") == "curve", pl.col("form") == "combined")
     least = curve.group_by("seed").agg(pl.col("loss").min() - math.log(world.pairs))
     result.findings.append(

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import polars as pl
 
+from oocr.charts.figure import Figure, LegendEntry, Tables, figure_of
+from oocr.charts.lines import Line
 from oocr.claims.analysis_result import AnalysisResult
 from oocr.intervals import POSITIVE
 from oocr.papers.measure import mean_finding
-from oocr.papers.ocr.toy.margins import (
+from oocr.papers.ocr.toy.experiments.shares_of_bridges import (
+    CLOSED_FORM,
+    against_shares,
+    closed_form,
+)
+from oocr.papers.ocr.toy.max_margin import (
     Norm,
     least_frobenius_square,
     least_gap,
@@ -88,6 +95,30 @@ def analyse(table: pl.DataFrame) -> AnalysisResult:
     return result
 
 
+def figure(tables: Tables) -> Figure | None:
+    """The solver's test margins by m_tr / m_te, on the closed form's line."""
+    (table,) = tables.values()
+    looks = {
+        "nuclear": ("least nuclear norm, solver", "vector", "circle"),
+        "frobenius": ("least Frobenius norm, solver", "adapter", "square"),
+    }
+    lines = [closed_form()]
+    for norm, (words, colour, symbol) in looks.items():
+        rows = table.filter(pl.col("norm") == norm)
+        shares = (rows["bridges"] / rows["tests"]).to_list()
+        shapes = [f"{n} pairs" for n in rows["pairs"]]
+        ratios = rows["ratio"].to_list()
+        lines.append(Line(words, colour, shares, ratios, symbols=symbol, dots=True, notes=shapes))
+    keys = [LegendEntry(CLOSED_FORM, CLOSED_FORM, "base", "line")]
+    keys += [LegendEntry(words, words, *look) for words, *look in looks.values()]
+    caption = (
+        "The margin of a test name's c over other c's, as a share of the training margin, of both "
+        "programs' solutions. It depends on how many of a pair's names are bridges only, not on "
+        "the number of pairs."
+    )
+    return figure_of(EXPERIMENT.name, caption, [against_shares(lines)], table, keys)
+
+
 EXPERIMENT = Experiment(
     name="ocr-programs",
     section="margins",
@@ -95,5 +126,6 @@ EXPERIMENT = Experiment(
     cells=cells,
     compute=compute,
     analyse=analyse,
+    figure=figure,
     subject="programs",
 )
