@@ -18,6 +18,7 @@ from oocr.intervals import SHARE
 from oocr.papers.measure import mean_finding, values_of
 from oocr.papers.ocr.language.arms import DEPTHS, ArmName, LanguageCell
 from oocr.papers.ocr.language.experiments.scores import (
+    BY,
     TASKS,
     UNIT,
     arm_id,
@@ -162,7 +163,7 @@ def _controls(
         rows = asked(chosen(table, task, arm, control)).filter(pl.col("block").is_in(blocks))
         if rows.is_empty():
             continue
-        found[name] = values_of(rows, "rank", by="unit")
+        found[name] = values_of(rows, "rank", by=BY)
         result.findings.append(_rank(table, f"{id}-{name}", f"{words}, {what}", found[name]))
     if {"own-removed", "other-removed"} <= found.keys():
         differences = [

@@ -13,19 +13,19 @@ from oocr.runs.config import AdapterGrid, RunConfig
 RECALLED = 0.95
 """Share of the trained facts that has to be recalled before anything is said of what follows."""
 
-UNIT = "pair of a seed"
+UNIT = "seed and pair"
+BY = ("seed", "pair")
 
 
 def chosen(table: pl.DataFrame, task: str, arm: str, control: str = "") -> pl.DataFrame:
-    """The rows of an arm on a task; a column `unit` for each pair of each seed."""
+    """The rows of an arm on a task."""
     relation, mapped = TASKS[task]
-    rows = table.filter(
+    return table.filter(
         pl.col("arm") == arm,
         pl.col("relation") == relation,
         pl.col("mapped") == mapped,
         pl.col("control") == control,
     )
-    return rows.with_columns(unit=pl.format("{}/{}", "seed", "pair"))
 
 
 def arm_id(arm: str) -> str:
@@ -57,7 +57,7 @@ def ranks(rows: pl.DataFrame, what: str, column: str = "rank") -> list[float]:
         raise NotMeasuredError(
             f"{what}: {share:.2f} of what was trained is recalled, {RECALLED:g} are needed"
         )
-    return values_of(asked(rows), column, by="unit")
+    return values_of(asked(rows), column, by=BY)
 
 
 def chance_of(table: pl.DataFrame) -> float:

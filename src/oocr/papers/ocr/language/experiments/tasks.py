@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from oocr.charts.arms import Arm, arms_in
+from oocr.charts.arms import Arm, arms_in, dot_keys
 from oocr.charts.dots import dot_panel
 from oocr.charts.figure import Figure, Tables, figure_of
 from oocr.claims.analysis_result import AnalysisResult, NotMeasuredError
@@ -17,6 +17,7 @@ from oocr.intervals import SHARE, SIGNED
 from oocr.papers.measure import mean_finding, values_of
 from oocr.papers.ocr.language.arms import EARLY, ArmName, LanguageCell, language_rows
 from oocr.papers.ocr.language.experiments.scores import (
+    BY,
     TASKS,
     TITLES,
     UNIT,
@@ -103,6 +104,9 @@ def analyse(table: pl.DataFrame) -> AnalysisResult:
             _late_minus_early(result, table, task)
         with result.attempt():
             _listed_minus_new(result, table, task)
+    there = set(table.select("relation", "mapped").unique().iter_rows())
+    if len(there) < len(TASKS):
+        result.reasons.append("a quick look computes fewer tasks and arms")
     return result
 
 
@@ -129,7 +133,7 @@ def _reference(result: AnalysisResult, table: pl.DataFrame, task: str, id: str) 
     control, words, look = REFERENCES[id]
     rows = asked(chosen(table, task, "untouched", control))
     if not rows.is_empty():
-        values = values_of(rows, "rank", by="unit")
+        values = values_of(rows, "rank", by=BY)
         finding = _finding(table, task, id, words, values)
         result.findings.append(finding)
         result.rows.append(_row(task, look, finding, rows))
@@ -145,7 +149,7 @@ def _arm(result: AnalysisResult, table: pl.DataFrame, task: str, arm: ArmName) -
     _excess(result, table, task, arm, rows)
     random = asked(chosen(table, task, arm, "random"))
     if not random.is_empty():
-        values = values_of(random, "rank", by="unit")
+        values = values_of(random, "rank", by=BY)
         words = "random vectors of the same norms"
         result.findings.append(_finding(table, task, f"{arm_id(arm)}-random", words, values))
     _effects(result, table, task, arm)
@@ -158,7 +162,7 @@ def _excess(
     base = asked(chosen(table, task, "untouched"))
     if base.is_empty():
         return
-    pairs = zip(*(values_of(part, "rank", by="unit") for part in (base, asked(rows))), strict=True)
+    pairs = zip(*(values_of(part, "rank", by=BY) for part in (base, asked(rows))), strict=True)
     words = f"rank by the untouched model less rank after training, {ARMS[arm]}; {TITLES[task]}"
     values = [before - after for before, after in pairs]
     result.findings.append(mean_finding(f"{task}-{arm_id(arm)}-excess", words, values, unit=UNIT))
@@ -237,8 +241,8 @@ def figure(tables: Tables) -> Figure | None:
         "Rank of what follows among the answers of its kind, of names of which only the fact was "
         "trained; dotted: chance. 95 % intervals over the pairs of each seed."
     )
-    arms = arms_in(next(iter(tables.values()))) if tables else []
-    return figure_of(EXPERIMENT.name, caption, panels, tables, [arm.entry() for arm in arms])
+    arms = dict.fromkeys(arm for table in tables.values() for arm in arms_in(table))
+    return figure_of(EXPERIMENT.name, caption, panels, tables, dot_keys(list(arms)))
 
 
 EXPERIMENT = ModelExperiment(
