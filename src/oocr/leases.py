@@ -40,7 +40,7 @@ LEASE = 60.0
 BEATS = 6
 """Heartbeats in a lease."""
 
-WATCHED = 32
+WATCHED = 16
 """Claims of others that a waiting process looks at: many waiting ones share the watching."""
 
 _NAME = re.compile(r"(?P<job>.+)\.(?P<number>\d+)\.claim")

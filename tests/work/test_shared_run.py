@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 import subprocess
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 from oocr.errors import InputError, RunError
+from oocr.io import disk_errors
 from oocr.leases import Claims
 from oocr.runs.executor import Executor, Worker
 from oocr.runs.folder import MADE_WITH, beside_others, only_one
@@ -138,6 +140,26 @@ def test_a_job_that_fails_is_left_and_the_others_are_done(
     assert len(made(folder)) >= 2, "the vectors"
     work(tiny, tmp_path)
     assert not list(folder.rglob("*.failed"))
+
+
+def test_a_full_disk_ends_this_process_and_leaves_the_job_to_others(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submit = Executor.submit
+
+    def full(self: Executor, label: str, spec: Any, job: Any) -> Any:
+        def write(_: Any) -> None:
+            with disk_errors(tmp_path / "arm"):
+                raise OSError(errno.ENOSPC, "no room")
+
+        return submit(self, label, spec, write if label.startswith("adapter") else job)
+
+    monkeypatch.setattr(Executor, "submit", full)
+    with pytest.raises(RunError, match=r"the disk is full: .* make room"):
+        work(tiny, tmp_path)
+    (folder,) = tmp_path.iterdir()
+    assert not list(folder.rglob("*.claim"))
+    assert not list(folder.rglob("*.failed")), "it is this machine's trouble, not the job's"
 
 
 def test_the_command_takes_a_run_or_its_folder(call: Call, tiny: Tiny, copy: Path) -> None:

@@ -129,7 +129,7 @@ class SharedRun:
         plans = grid.reported_plans(config, tasks, selection)
         beside = [*controls.ceiling_jobs(tasks, folder), *controls.base_jobs(tasks, folder)]
         self.train("training", plans, beside)
-        arms = [_record(folder, plan) for plan in plans]
+        arms = [_record(folder, plan) for plan in plans if plan.role == "test"]
         explained = [*stages.explain_jobs(arms), *controls.free_jobs(tasks, arms, folder)]
         self.share("explaining", explained)
         self.share("random directions", stages.control_jobs(arms))
