@@ -8,7 +8,7 @@ from oocr.papers.paper import Paper, claims_of
 PAPER = Paper(
     name="frames",
     title=(
-        "A text twin of “Out of Sight, Not Out of Context? Egocentric Spatial Reasoning in VLMs "
+        "a text twin of “Out of Sight, Not Out of Context? Egocentric Spatial Reasoning in VLMs "
         "Across Disjoint Frames” (Ravi et al., arXiv 2505.24257)"
     ),
     question="Do single frames, learned one by one, add up to a map?",
@@ -25,8 +25,7 @@ PAPER = Paper(
     sections={
         "prompt": "All frames in the prompt: the paper’s own condition, in words",
         "arms": "Frames in training: what has to be told before questions across them are answered",
-        "vectors": "Does one vector place an object?",
-        "displacement": "Displacement arithmetic: v_B - v_A",
+        "vectors": "Does one vector place an object? And is v_B - v_A the way from A to B?",
     },
     experiments=(prompts.EXPERIMENT, arms_findings.EXPERIMENT, vectors_findings.EXPERIMENT),
     claims=claims_of(__package__),

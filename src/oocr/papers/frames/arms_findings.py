@@ -7,15 +7,14 @@ from functools import reduce
 
 import polars as pl
 
-from oocr.charts.arms import Arm as Mark
-from oocr.charts.dots import dot_panel
-from oocr.charts.figure import Figure, Tables, figure_of
+from oocr.charts.bars import bars_panel
+from oocr.charts.figure import Figure, LegendEntry, Tables, figure_of
 from oocr.charts.lines import in_turn, line_keys, lines_by, lines_panel
 from oocr.claims.analysis_result import AnalysisResult, NotMeasuredError
 from oocr.claims.records import Finding
 from oocr.families.frames.questions import GAPS, gap_name
 from oocr.intervals import SHARE, SIGNED
-from oocr.papers.frames.arms import ARMS, cells, compute
+from oocr.papers.frames.arms import ARMS, FRAMES, cells, compute
 from oocr.papers.frames.units import (
     Values,
     check_recalled,
@@ -33,6 +32,8 @@ FADING = ("others 10 %", "others 20 %", "others 50 %")
 """Arms in which some questions across frames are right, and some wrong."""
 MANY_OBJECTS = ARMS[-1].name
 BINS = [gap_name(low) for low, _ in GAPS]
+MIDDLES = [(low + (FRAMES - 1 if high is None else high)) / 2 for low, high in GAPS]
+"""Steps in the middle of each bin."""
 
 
 def analyse(table: pl.DataFrame) -> AnalysisResult:
@@ -41,7 +42,7 @@ def analyse(table: pl.DataFrame) -> AnalysisResult:
     for name in _computed(table, [arm.name for arm in ARMS]):
         with result.attempt():
             result.findings.append(_exact(table, name))
-            result.rows += _marks(table, name, result.findings[-1])
+            result.rows.append(_marks(table, name, result.findings[-1]))
     for made in (_facts_alone, _oracle_practised, _gap, _distance, _probe):
         with result.attempt():
             result.findings.append(made(table))
@@ -91,20 +92,17 @@ def _exact(table: pl.DataFrame, name: str) -> Finding:
     )
 
 
-def _marks(table: pl.DataFrame, name: str, found: Finding) -> list[dict[str, object]]:
+def _marks(table: pl.DataFrame, name: str, found: Finding) -> dict[str, object]:
+    """A row of the figure's table; `value` with its interval is the share exactly right."""
     number = found.found
-    rows = of_arm(table, name, "across")
-    row = {"panel": "arms", "row": name, "control": ""}
     recalled = table.filter(pl.col("arm") == name, pl.col("part") == "recall")
-    return [
-        {
-            **row,
-            "arm": "across frames",
-            **{end: getattr(number, end) for end in ("value", "low", "high")},
-        },
-        {**row, "arm": "sign", "value": share(rows, "sign")},
-        {**row, "arm": "recall", "value": share(recalled)},
-    ]
+    return {
+        "panel": "arms",
+        "row": name,
+        **{end: getattr(number, end) for end in ("value", "low", "high")},
+        "sign": share(of_arm(table, name, "across"), "sign"),
+        "recall": share(recalled),
+    }
 
 
 def _facts_alone(table: pl.DataFrame) -> Finding:
@@ -233,29 +231,34 @@ def _probe(table: pl.DataFrame) -> Finding:
 def _by_gap(table: pl.DataFrame, name: str) -> list[dict[str, object]]:
     rows = of_arm(table, name, "across")
     marks: list[dict[str, object]] = []
-    for place, of_bin in enumerate(BINS):
+    for place, of_bin in zip(MIDDLES, BINS, strict=True):
         values = standardized(rows, "gap", "distance", of_bin)
         value = sum(values.values()) / len(values)
         marks.append({"panel": "gap", "row": name, "x": place, "bin": of_bin, "value": value})
     return marks
 
 
+SERIES = {
+    "value": ("exact, across frames (held-out objects)", "vector"),
+    "sign": ("side, across frames", "swap-span"),
+    "recall": ("exact, of all that was told", "ceiling"),
+}
+"""Column of the table -> words and colour."""
+
+
 def figure(tables: Tables) -> Figure | None:
-    """A row for each arm; and exact answers by gap, distances held equal."""
+    """Bars for each arm; and exact answers by gap, distances held equal."""
     (table,) = tables.values()
     arms = table.filter(pl.col("panel") == "arms")
-    names = [arm.name for arm in ARMS if arm.name in arms["row"].to_list()]
-    marks = (
-        Mark("across frames").entry("exact, across frames (held-out objects)", symbol="circle"),
-        Mark("sign").entry("side, across frames"),
-        Mark("recall").entry("exact, of all that was told"),
-    )
-    panels = [dot_panel(arms, names, "share right", limits=(-0.02, 1.02), span=6)]
+    names = arms["row"].to_list()
+    groups = [(words, colour, arms[name].to_list()) for name, (words, colour) in SERIES.items()]
+    panels = [bars_panel(names, groups, "share right", span=6)]
+    keys = [LegendEntry(words, words, colour, "square") for words, colour in SERIES.values()]
     gaps = table.filter(pl.col("panel") == "gap")
     looks = in_turn(name for name in names if name in gaps["row"].to_list())
     if looks:
         lines = lines_by(gaps, "row", looks, "x")
-        across = f"steps between the frames, in bins: {', '.join(BINS)}"
+        across = f"steps between the frames, in bins ({', '.join(BINS)})"
         panels.append(
             lines_panel(lines, across, "exact, at equal distances", limits=(0, 1.02), span=6)
         )
@@ -264,7 +267,7 @@ def figure(tables: Tables) -> Figure | None:
         "Told facts are recalled, yet facts alone, coordinates too, answer nothing across frames. "
         "Below: each distance weighs the same at each gap."
     )
-    return figure_of("frames-arms", caption, panels, tables, [*marks, *line_keys(looks)])
+    return figure_of("frames-arms", caption, panels, tables, [*keys, *line_keys(looks)])
 
 
 EXPERIMENT = Experiment(

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import polars as pl
 
 from oocr.charts.bars import bars_panel
-from oocr.charts.figure import Figure, Tables, figure_of
+from oocr.charts.figure import Figure, LegendEntry, Tables, figure_of
 from oocr.claims.analysis_result import AnalysisResult, NotMeasuredError
 from oocr.data.examples import Example
 from oocr.families.frames.config import FramesConfig
@@ -155,13 +155,12 @@ def _accuracy(rows: pl.DataFrame, units: list[str]) -> dict[str, float]:
 
 def figure(tables: Tables) -> Figure | None:
     """A row for each prompt."""
+    series = {"across": ("across frames", "vector"), "co-visible": ("co-visible", "swap-span")}
+    keys = [LegendEntry(words, words, colour, "square") for words, colour in series.values()]
     panels = [
         bars_panel(
             table["row"].to_list(),
-            [
-                ("across frames", "vector", table["across"].to_list()),
-                ("co-visible", "other", table["co-visible"].to_list()),
-            ],
+            [(*look, table[name].to_list()) for name, look in series.items()],
             "share right (chance: one half)",
             title=name,
             span=6,
@@ -173,7 +172,7 @@ def figure(tables: Tables) -> Figure | None:
         "Below .65 the model cannot do the task at all, and nothing that it fails out of context "
         "shows anything."
     )
-    return figure_of("frames-prompt", caption, panels, tables)
+    return figure_of("frames-prompt", caption, panels, tables, keys)
 
 
 EXPERIMENT = ModelExperiment(

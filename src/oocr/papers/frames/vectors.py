@@ -35,8 +35,8 @@ DOSES: Mapping[str, tuple[int, tuple[str, ...]]] = {
 """Neighbours told, and along which axes; all neighbours beside these."""
 
 ARMS = (
-    *("vector", "all weights", "vector from the mean of all"),
-    *("neighbours' mean", "mean of all", "random vector", "vector of another scene"),
+    *("vector", "all weights", "vector from the mean vector"),
+    *("neighbours' mean", "mean vector", "random vector", "vector of another scene"),
 )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import polars as pl
 
 from oocr.charts.bars import bars_panel
-from oocr.charts.figure import Figure, Tables, figure_of
+from oocr.charts.figure import Figure, LegendEntry, Tables, figure_of
 from oocr.claims.analysis_result import AnalysisResult, NotMeasuredError
 from oocr.claims.records import Finding
 from oocr.intervals import SHARE, SIGNED
@@ -69,9 +69,9 @@ def _arms(result: AnalysisResult, table: pl.DataFrame) -> None:
     unit = unit_of(rows, "scene")[1]
     nulls = {
         arm: sum(values[arm].values()) / len(values[arm])
-        for arm in ("random vector", "mean of all", NEIGHBOURS, "vector of another scene")
+        for arm in ("random vector", "mean vector", NEIGHBOURS, "vector of another scene")
     }
-    words = "exact answers across frames about an object that the frozen network never saw"
+    words = "exact answers across frames about an object that the network was not trained on"
     if "vector" not in values:
         return
     found = values["vector"]
@@ -108,7 +108,7 @@ def _arms(result: AnalysisResult, table: pl.DataFrame) -> None:
             list(values["vector of another scene"].values()),
             unit=unit,
             bounds=SHARE,
-            nulls={name: nulls[name] for name in ("random vector", "mean of all")},
+            nulls={name: nulls[name] for name in ("random vector", "mean vector")},
             ceiling=sum(found.values()) / len(found),
         )
     )
@@ -206,6 +206,10 @@ def _moved(result: AnalysisResult, table: pl.DataFrame, kind: str) -> None:
         )
 
 
+EXACT, SIDE = ("exact", "vector"), ("side", "swap-span")
+"""Words and colours of the bars."""
+
+
 def figure(tables: Tables) -> Figure | None:
     """Arms, doses, and displacement."""
     (table,) = tables.values()
@@ -215,9 +219,9 @@ def figure(tables: Tables) -> Figure | None:
         names, values = rows["row"].to_list(), rows["value"].to_list()
         if panel == "dose":
             names = [_told(row) for row in rows.to_dicts()]
-        groups = [("exact", "vector", values)]
+        groups = [(*EXACT, values)]
         if panel == "arms":
-            groups.append(("side", "other", rows["sign"].to_list()))
+            groups.append((*SIDE, rows["sign"].to_list()))
         titles = {"arms": "A new object", "dose": "Neighbours told"}
         title = titles.get(panel, f"Displaced: {panel}")
         panels.append(bars_panel(names, groups, "share right", title=title))
@@ -225,7 +229,8 @@ def figure(tables: Tables) -> Figure | None:
         "One vector for an object that a frozen network never saw, trained on co-visible offsets "
         "and asked across frames; and C + (v_B - v_A) asked as if it were another place."
     )
-    return figure_of("frames-vectors", caption, panels, tables)
+    keys = [LegendEntry(words, words, colour, "square") for words, colour in (EXACT, SIDE)]
+    return figure_of("frames-vectors", caption, panels, tables, keys)
 
 
 def _told(row: Mapping[str, object]) -> str:
