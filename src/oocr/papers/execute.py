@@ -45,6 +45,7 @@ from oocr.runs.memory_estimate import memory_estimate
 from oocr.runs.memory_plan import parts_of, room_for
 from oocr.runs.progress import ProgressReport, progress_on
 from oocr.runs.resolve import resolve
+from oocr.words import some_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +75,7 @@ class CellWork:
         try:
             kept_rows(self.folder, self.key, make)
         except NotMeasuredError as reason:
-            return f"{self.cell.label}: {reason}".removeprefix(": ")
+            return str(reason)
         return ""
 
     def table(self) -> pl.DataFrame:
@@ -219,14 +220,18 @@ def _on_model(
 def _each(
     label: str, count: int, done: Iterator[tuple[str, str]], progress: ProgressReport
 ) -> list[str]:
-    """So many of the jobs as they are done; the reasons of those without rows."""
+    """So many of the jobs as they are done; the reasons of those without rows, each once."""
     progress.stage(label, count)
-    reasons: list[str] = []
+    cells_of: dict[str, list[str]] = {}
     for _ in range(count):
         cell, reason = next(done)
         progress.advance(cell)
-        reasons += [reason] if reason else []
-    return reasons
+        if reason:
+            cells_of.setdefault(reason, []).append(cell)
+    return [
+        reason if len(cells) == count else f"{reason} ({some_of(cells, most=3)})"
+        for reason, cells in cells_of.items()
+    ]
 
 
 def _by_subject(experiment: AnyExperiment, works: Sequence[CellWork]) -> dict[str, list[CellWork]]:

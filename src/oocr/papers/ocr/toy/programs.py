@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from oocr.claims.analysis_result import NotMeasuredError
+from oocr.errors import InputError, RunError
 from oocr.papers.ocr.toy.clean import inputs_of, training_rows
 from oocr.papers.ocr.toy.max_margin import Norm
 from oocr.papers.ocr.toy.world import World
@@ -26,7 +26,7 @@ def solve(world: World, norm: Norm) -> Float[np.ndarray, "answer input"]:
 
     Up to `MOST_EXACT` pairs by Clarabel (8 digits), above by SCS (3 digits).
 
-    NotMeasuredError: cvxpy is not installed, or the solver gives up.
+    InputError: cvxpy is not installed. RunError: the solver gives up.
     """
     cvxpy: Any = _cvxpy()
     rows = training_rows(world)
@@ -42,7 +42,7 @@ def solve(world: World, norm: Norm) -> Float[np.ndarray, "answer input"]:
         warnings.simplefilter("ignore")  # "may be inaccurate": the claims say by how much
         problem.solve(solver="CLARABEL" if exact else "SCS")
     if weights.value is None:
-        raise NotMeasuredError(f"the solver ended with {problem.status}")
+        raise RunError(f"the solver ended with {problem.status}")
     return np.asarray(weights.value)
 
 
@@ -50,6 +50,4 @@ def _cvxpy() -> Any:
     try:
         return import_module("cvxpy")
     except ImportError as error:
-        raise NotMeasuredError(
-            "cvxpy is not installed; it comes with the extra papers: pip install 'oocr[papers]'"
-        ) from error
+        raise InputError("a convex solver needs: pip install 'oocr[papers]'") from error

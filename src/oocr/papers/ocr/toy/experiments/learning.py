@@ -241,4 +241,5 @@ EXPERIMENT = Experiment(
     compute=compute,
     analyse=analyse,
     figure=figures,
+    version="2",
 )

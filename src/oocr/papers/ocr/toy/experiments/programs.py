@@ -6,7 +6,8 @@ import polars as pl
 
 from oocr.charts.figure import Figure, LegendEntry, Tables, figure_of
 from oocr.charts.lines import Line
-from oocr.claims.analysis_result import AnalysisResult
+from oocr.claims.analysis_result import AnalysisResult, NotMeasuredError
+from oocr.errors import InputError, RunError
 from oocr.intervals import POSITIVE
 from oocr.papers.measure import mean_finding
 from oocr.papers.ocr.toy.experiments.shares_of_bridges import (
@@ -52,7 +53,10 @@ def compute(cell: ProgramCell) -> Rows:
     """The solver's value and test margin beside the formulae."""
     world = World(pairs=cell.pairs, bridges=cell.bridges, tests=cell.tests)
     shape = (cell.bridges, cell.tests)
-    solved = margins(solve(world, cell.norm), world)
+    try:
+        solved = margins(solve(world, cell.norm), world)
+    except (InputError, RunError) as error:
+        raise NotMeasuredError(str(error)) from error
     if cell.norm == "nuclear":
         value, formula = solved.nuclear, least_nuclear_norm(cell.pairs, *shape)
     else:

@@ -100,4 +100,5 @@ EXPERIMENT = Experiment(
     compute=compute,
     analyse=analyse,
     figure=figure,
+    version="2",
 )
