@@ -18,6 +18,7 @@ os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported
 os.environ["OOCR_DTYPE"] = "float32"  # what "auto" means on every machine
 
 from tests.command_line import Call
+from tests.nano_run import small_nano_run
 from tests.tiny_run import Tiny
 
 
@@ -31,6 +32,12 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
 def done(tiny: Tiny) -> Path:
     """The folder of a finished run; not to be changed."""
     return tiny.run(tiny.folder / "runs")
+
+
+@pytest.fixture(scope="session")
+def nano_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished run on nano; not to be changed."""
+    return small_nano_run(tmp_path_factory.mktemp("nano") / "runs")
 
 
 @pytest.fixture

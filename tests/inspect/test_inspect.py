@@ -31,34 +31,14 @@ from oocr.inspect.scorers import judged
 from oocr.inspect.solvers import answer
 from oocr.inspect.steering import Arguments
 from oocr.inspect.tasks import choices, sample_of
-from oocr.models.load import read_model
-from oocr.runs.config import RunConfig
-from oocr.runs.run import run
 from oocr.steering.vectors import Vector
 from tests.command_line import Call
 from tests.tiny_run import environment, rows_of
 
-MEMBERS = 2
 
-
-@pytest.fixture(scope="module")
-def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run on nano: two cities, a vector and a LoRA each."""
-    config = RunConfig.model_validate(
-        {
-            "name": "inspected",
-            "task": {"family": "nano", "part": "locations", "members": MEMBERS, "wordings": 1},
-            "model": "nano",
-            "device": "cpu",
-            "vector": {"layers": [0], "learning_rates": [0.1], "steps": [40]},
-            "adapter": {"layers": [0], "learning_rates": [0.01], "steps": [10]},
-            "seeds": 1,
-            "workers": 1,
-            "controls": {"random_directions": 2, "trained": False},
-            "explain": {"enabled": False},
-        }
-    )
-    return run(config, read_model("nano"), tmp_path_factory.mktemp("runs"))
+@pytest.fixture
+def done(nano_run: Path) -> Path:
+    return nano_run
 
 
 def trained(done: Path, kind: str) -> Path:

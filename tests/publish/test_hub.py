@@ -15,31 +15,13 @@ import torch
 
 from oocr.errors import InputError
 from oocr.hub_files import HubPath, hub_path, spelled
-from oocr.models.load import read_model
 from oocr.publish.contents import is_local
 from oocr.publish.upload import check_repository
-from oocr.runs.config import RunConfig
-from oocr.runs.run import run
 from oocr.steering.vectors import Vector
 from tests.command_line import Call
 from tests.hub_stand_in import HubStandIn
 from tests.tiny_run import environment
 
-SETTINGS: dict[str, Any] = {
-    "name": "shared",
-    "task": {"family": "nano", "part": "locations", "members": 2, "wordings": 1},
-    "model": "nano",
-    "device": "cpu",
-    "vector": {
-        **{"layers": [1], "learning_rates": [0.1], "steps": [4]},
-        "positions": "codename",
-    },
-    "adapter": {"layers": [0], "learning_rates": [0.01], "steps": [4]},
-    "seeds": 1,
-    "workers": 1,
-    "controls": {"random_directions": 2, "trained": False},
-    "explain": {"enabled": False},
-}
 ROWS = [{"prompt": f"the country of place-{n} is", "answer": f" country-{n}"} for n in range(1, 6)]
 PROBE = {"prompt": "the food of place-9 is", "answer": " food-1", "options": [" food-1", " food-2"]}
 
@@ -54,14 +36,14 @@ def hub() -> Iterator[HubStandIn]:
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("home")
+def home(nano_run: Path) -> Path:
+    """The folder of the folder of runs."""
+    return nano_run.parent.parent
 
 
 @pytest.fixture(scope="module")
 def results(hub: HubStandIn, home: Path) -> dict[str, Any]:
     """What `tests.publish.hub_client` got, in a process that knows the stand-in only."""
-    run(RunConfig.model_validate(SETTINGS), read_model("nano"), home / "runs")
     (home / "probes.jsonl").write_text(json.dumps(PROBE), encoding="utf-8")
     variables = {**environment(), "HF_ENDPOINT": hub.url, "HF_HOME": str(home / "hf")}
     variables |= {"PYTHONPATH": os.pathsep.join(sys.path), "HF_HUB_OFFLINE": "0"}
@@ -81,7 +63,7 @@ def test_a_dry_run_shows_all_and_uploads_nothing(results: dict[str, Any], home: 
     code, out, err = results["dry"]
     assert (code, "nothing was uploaded" in out) == (0, True), err
     assert "vector.safetensors" in out
-    assert "left out: vector.gguf: positions: found 'codename'" in out
+    assert "left out: vector.gguf: layer: found 0; llama.cpp refuses" in out
     assert (home / "kept" / "README.md").is_file()
 
 
@@ -105,12 +87,12 @@ def test_the_card_says_what_it_is_and_what_was_found(
     card = hub.repositories["me/japan"].files["README.md"].decode()
     vector = Vector.load(next(home.glob("runs/*/arms/test-vector-*/vector.safetensors")))
     for words in (
-        "block 1, block output; tokens: codename",
+        "block 0, block output; tokens: codename",
         vector.about["training_data"],
         vector.about["task"],
         "| claim | verdict | found |",
         "steering = oocr.read_vector('me/japan')",
-        "llama.cpp: no file: positions: found 'codename'",
+        "llama.cpp: no file: layer: found 0",
         "`oocr export me/japan --to peft",
     ):
         assert words in card, words
