@@ -20,7 +20,7 @@ from oocr.papers.paper import Cell, Experiment, PaperSettings, Rows
 from oocr.papers.small_transformer import Optimizer, Shape, SmallTransformer, train
 
 YEARS, PEOPLE, NEW = 20, 10, 3
-FIRST_STEPS, STEPS = 2000, 600
+FIRST_STEPS, STEPS = 1000, 600
 LOOKS: Mapping[Place, str] = {
     "vectors": "one vector a person",
     "vectors, shuffled": "one vector a person, shuffled answers",
@@ -51,7 +51,7 @@ def compute(cell: PlaceCell) -> Rows:
     world = make_world(cell.years, cell.each, cell.new)
     rows = newcomer_rows(world, random.Random(f"{cell.seed}/newcomers"))
     model = SmallTransformer(Shape(world.tokens, LONGEST), cell.seed)
-    train(model, tensors(rows.old), Optimizer(cell.first_steps, batch=BATCH, decay=True), cell.seed)
+    train(model, tensors(rows.old), Optimizer(cell.first_steps, batch=BATCH), cell.seed)
     result: Rows = []
     for place in LOOKS:
         taught = copy.deepcopy(model)

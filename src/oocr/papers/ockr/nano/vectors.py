@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import cycle, islice
 from typing import Literal
 
 import torch
@@ -24,9 +25,9 @@ from oocr.papers.small_transformer import (
 )
 
 Place = Literal["vectors", "vectors, shuffled", "first block", "second block", "blocks", "weights"]
-BATCH, VECTOR_RATE = 128, 0.02
+BATCH, VECTOR_RATE = 128, 0.01
 TIMES = 6
-"""Yes rows of a newcomer, and as many no rows, each to another z."""
+"""Yes rows of a newcomer, and as many no rows, each about another z."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +41,9 @@ class Newcomers:
 
 def newcomer_rows(world: World, rng: random.Random) -> Newcomers:
     """Years of x and z, dense relations among them; relations of newcomers to z's; their years."""
-    z = [(person,) for person in world.z]
+    anchors = [(person,) for person in world.z]
     old = made.year_rows(world, [*flat(world.x), *world.z])
-    for a, b in ((world.x, world.x), (world.x, z)):
+    for a, b in ((world.x, world.x), (world.x, anchors)):
         yes = matched(a, b, 10, rng)
         times = max(1, len(yes) // len(flat(a)) // 2)
         no = apart(a, b, times, rng) + apart(a, b, times, rng, neighbour=False)
@@ -51,8 +52,11 @@ def newcomer_rows(world: World, rng: random.Random) -> Newcomers:
     for g, people in enumerate(world.new):
         for person in people:
             told += made.same_rows(world, [(person, world.z[g])]) * (TIMES // 2)
-            others = rng.sample([other for h, other in enumerate(world.z) if h != g], TIMES // 2)
-            told += made.same_rows(world, [(person, other) for other in others])
+            others = [z for h, z in enumerate(world.z) if h != g]
+            rng.shuffle(others)
+            asked = islice(cycle(others), TIMES)
+            orders = [(person, z) if i % 2 else (z, person) for i, z in enumerate(asked)]
+            told += made.same_rows(world, orders, turned=False)
     return Newcomers(old, told, made.year_rows(world, flat(world.new)))
 
 
