@@ -49,7 +49,7 @@ class Arm:
     def order(self) -> tuple[int, str, str]:
         """Arms first, then controls, then references."""
         place = list(_LOOKS).index(self.name) if self.name in _LOOKS else len(_LOOKS)
-        return (place + (10 if self.control else 0), self.name, self.control)
+        return (place + (100 if self.control else 0), self.name, self.control)
 
     def entry(self, label: str = "", *, symbol: str = "") -> LegendEntry:
         """The arm's legend entry."""
@@ -70,6 +70,9 @@ _LOOKS = {
     "adapter": ("LoRA", "adapter", "square"),
     "swap at span": ("swap at span", "swap-span", "diamond"),
     "swap everywhere": ("swap everywhere", "swap-all", "triangle-up"),
+    "LoRA, early block": ("LoRA, an early block", "adapter", "triangle-up"),
+    "LoRA, late block": ("LoRA, a late block", "adapter", "triangle-up-open"),
+    "full fine-tune": ("full fine-tune", "other", "diamond"),
     "random direction": ("random direction", "random", "x"),
     "random direction at span": ("random direction, at the span", "random", "x"),
     "random direction everywhere": ("random direction, every token", "random", "cross"),

@@ -23,12 +23,14 @@ class PlaceLook:
 
 PLACES: Mapping[Place, PlaceLook] = {
     "input vector": PlaceLook(Arm("vector"), "a vector, at the input or an early block"),
-    "block below": PlaceLook(Arm("adapter"), "one early block, or below the map (mostly a LoRA)"),
-    "weights": PlaceLook(Arm("all weights"), "all weights"),
-    "block above": PlaceLook(
-        Arm("adapter", "late"), "one late block, or above the map (mostly a LoRA)"
+    "block below": PlaceLook(
+        Arm("LoRA, early block"), "one early block, or below the map (mostly a LoRA)"
     ),
-    "output vector": PlaceLook(Arm("vector", "late"), "a vector, at the output"),
+    "weights": PlaceLook(Arm("full fine-tune"), "all weights"),
+    "block above": PlaceLook(
+        Arm("LoRA, late block"), "one late block, or above the map (mostly a LoRA)"
+    ),
+    "output vector": PlaceLook(Arm("vector", "at the output"), "a vector, at the output"),
 }
 
 

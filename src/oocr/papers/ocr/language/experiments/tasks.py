@@ -51,10 +51,10 @@ QUICK: Mapping[str, Any] = {"tests": 2, "steps": 40, "rate": 1e-4}
 LOOKS: Mapping[ArmName, Arm] = {
     "full": Arm("full fine-tune"),
     "lora": Arm("adapter"),
-    "lora early": Arm("adapter", "early block"),
-    "lora late": Arm("adapter", "late block"),
+    "lora early": Arm("LoRA, early block"),
+    "lora late": Arm("LoRA, late block"),
     "vectors": Arm("vector"),
-    "vectors, all tokens": Arm("vector", "output"),
+    "vectors, all tokens": Arm("vector", "at the output"),
 }
 REFERENCES = {
     "untouched": ("", "the untouched model", Arm("base")),
