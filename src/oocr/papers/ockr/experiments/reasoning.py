@@ -25,34 +25,38 @@ BATCH, LONGEST = 128, 6
 
 @dataclass(frozen=True, slots=True)
 class Arm:
-    """A way of telling: its name in findings and in figures, its steps, whether quick has it."""
+    """A way of telling: its name in findings and in figures, its training steps, and its seeds.
+
+    `quick`: how many seeds a quick look has; 0: it leaves the arm out.
+    """
 
     id: str
     words: str
     steps: int
-    quick: bool = True
+    seeds: int = 5
+    quick: int = 3
 
 
 ARMS: Mapping[str, tuple[Arm, ...]] = {
     "A+A->R": (
-        Arm("separate", "told apart", 400),
+        Arm("separate", "told apart", 400, seeds=10, quick=6),
         Arm("x-years", "+ years of x", 800),
         Arm("x-years-xy", "+ years of x, x with y", 800),
         Arm("hint", "with the hint: years first", 400),
     ),
     "A+R->A": (
-        Arm("separate", "told apart", 400),
-        Arm("x-years+xx", "+ years of x, x with x", 600),
-        Arm("generated", "+ relations generated", 400, quick=False),
+        Arm("separate", "told apart", 400, seeds=10, quick=6),
+        Arm("x-years+xx", "+ years of x, x with x", 600, seeds=10, quick=6),
+        Arm("generated", "+ relations generated", 400, quick=0),
         Arm("hint", "with the hint: a partner first", 400),
-        Arm("hint+x-years+xx", "hint, + years of x, x with x", 800, quick=False),
+        Arm("hint+x-years+xx", "hint, + years of x, x with x", 800, quick=0),
         Arm("hint+generated", "hint, + relations generated", 800),
-        Arm("hint+generated+x-years", "hint, + generated, + years of x", 800),
+        Arm("hint+generated+x-years", "hint, + generated, + years of x", 800, quick=0),
     ),
     "R+R->R": (
-        Arm("separate", "told apart", 600),
-        Arm("four", "four partners a person", 1000, quick=False),
-        Arm("ten", "ten partners a person", 1500, quick=False),
+        Arm("separate", "told apart", 600, seeds=10, quick=6),
+        Arm("four", "four partners a person", 1000, quick=0),
+        Arm("ten", "ten partners a person", 1500, quick=0),
         Arm("half", "half of the conclusions told", 600),
         Arm("dense", "all kinds of pairs but y with z", 2000),
     ),
@@ -75,13 +79,12 @@ class ReasoningCell(Cell):
 
 
 def cells(settings: PaperSettings) -> list[ReasoningCell]:
-    """All arms on every seed; a quick look leaves some out."""
+    """All arms; those that are said to be at chance have more seeds, as these differ most."""
     return [
         ReasoningCell(seed=seed, task=task, arm=arm.id, steps=arm.steps)
-        for seed in settings.seeds(full=5, quick=3)
         for task, arms in ARMS.items()
         for arm in arms
-        if arm.quick or not settings.quick
+        for seed in settings.seeds(full=arm.seeds, quick=arm.quick)
     ]
 
 
@@ -136,6 +139,7 @@ def _measure(result: AnalysisResult, task: str, arm: Arm, rows: pl.DataFrame) ->
             f"share of conclusions right, {about}",
             measured["what follows"],
             bounds=SHARE,
+            items=asked(task, arm),
             nulls=chance,
             ceiling=1.0,
         ),
@@ -146,7 +150,15 @@ def _measure(result: AnalysisResult, task: str, arm: Arm, rows: pl.DataFrame) ->
         chances = chance if task == "A+R->A" else {"chance": 1 / YEARS}
         words = f"share of answers that begin with the right {what}, {about}"
         result.findings.append(
-            mean_finding(f"{id}-first", words, first, bounds=SHARE, nulls=chances, ceiling=1.0)
+            mean_finding(
+                f"{id}-first",
+                words,
+                first,
+                bounds=SHARE,
+                items=asked(task, arm),
+                nulls=chances,
+                ceiling=1.0,
+            )
         )
     if areas := values_of(target, "value", what="area"):
         words = f"area under the curve (AUC) of yes, {about}"
@@ -158,6 +170,12 @@ def _measure(result: AnalysisResult, task: str, arm: Arm, rows: pl.DataFrame) ->
         fields = {"task": task, "row": arm.words, "series": series}
         result.rows += [{**fields, "kind": "seed", "value": value} for value in values]
         result.rows.append({**fields, "kind": "mean", **interval.columns})
+
+
+def asked(task: str, arm: Arm) -> int:
+    """How many conclusions are asked."""
+    people = YEARS * PEOPLE // (2 if arm.id == "half" else 1)
+    return people if task == "A+R->A" else 2 * people
 
 
 GAINS = (
@@ -173,18 +191,24 @@ GAINS = (
 def _gains(result: AnalysisResult, table: pl.DataFrame) -> None:
     target = table.filter(pl.col("part") == "target", pl.col("what") == "last")
     for id, task, more, less in GAINS:
-        values = [values_of(target, "value", task=task, arm=arm) for arm in (more, less)]
-        if not values[0]:
+        first, second = (by_seed(target, task=task, arm=arm) for arm in (more, less))
+        if not first:
             continue
         words = {arm.id: arm.words for arm in ARMS[task]}
         result.findings.append(
             mean_finding(
                 id,
                 f"conclusions right, {task}: {words[more]} minus {words[less]}",
-                [a - b for a, b in zip(*values, strict=True)],
+                [first[seed] - second[seed] for seed in first if seed in second],
                 bounds=SIGNED,
             )
         )
+
+
+def by_seed(table: pl.DataFrame, **where: str) -> dict[int, float]:
+    """The value of each seed, of the rows where this is so."""
+    rows = table.filter(*(pl.col(column) == value for column, value in where.items()))
+    return dict(rows.select("seed", "value").iter_rows())
 
 
 KEYS = (
