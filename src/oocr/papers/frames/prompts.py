@@ -17,6 +17,7 @@ from oocr.families.frames.prompts import Prompts
 from oocr.families.frames.questions import Question, crossed, questions
 from oocr.families.frames.wording import notes
 from oocr.intervals import FEWEST, SHARE, SIGNED
+from oocr.papers.frames.shared_notes import option_logits
 from oocr.papers.measure import mean_finding
 from oocr.papers.paper import Cell, ModelExperiment, PaperSettings, Rows
 from oocr.runs.config import RunConfig
@@ -68,24 +69,29 @@ def compute(cell: PromptCell, context: RunContext) -> Rows:
         asked += crossed(questions(config.house, kind, disjoint=True), rng, cell.pairs)
         near = questions(config.house, kind, disjoint=False)
         asked += [order for question in near for order in (question, question.turned)]
-    items = [_item(config, cell, question, place) for place, question in enumerate(asked)]
-    (scores,) = context.scores(items, None)
+    items = [item(config, cell, question, place) for place, question in enumerate(asked)]
+    scores = option_logits(context.model, items)
     rows: Rows = []
-    for item, question, of_item in zip(items, asked, scores.tolist(), strict=True):
-        right = of_item[item.options.index(item.answer)]
-        others = [of_item[k] for k, option in enumerate(item.options) if option != item.answer]
+    for example, question, of_item in zip(items, asked, scores, strict=True):
+        right = of_item[example.options.index(example.answer)]
+        others = [
+            x
+            for x, option in zip(of_item, example.options, strict=True)
+            if option != example.answer
+        ]
         rows.append(
             {
                 "gap": question.gap_bin,
                 "kind": question.kind,
-                "pair": item.group,
+                "pair": example.group,
                 "right": float(right > max(others)),
             }
         )
     return rows
 
 
-def _item(config: FramesConfig, cell: PromptCell, question: Question, place: int) -> Example:
+def item(config: FramesConfig, cell: PromptCell, question: Question, place: int) -> Example:
+    """A question behind the notes of the cell's aid; wording and order by its place."""
     names = {thing.name for thing in question.things}
     without = (
         [thing.name for thing in config.house.things if thing.name not in names]
