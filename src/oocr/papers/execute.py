@@ -19,7 +19,7 @@ from rich.console import Console
 
 from oocr.claims.analysis_result import AnalysisResult, NotMeasuredError
 from oocr.claims.page_claims import KeptAnalysis, PaperVerdict
-from oocr.io import command_line, is_kept, key_of, write_json
+from oocr.io import command_line, is_kept, key_of, lock_of, locked, write_json
 from oocr.papers.paper import (
     AnyExperiment,
     Cell,
@@ -63,7 +63,10 @@ class CellWork:
         return cls(cell, out / "papers" / experiment.name / key, key)
 
     def keep(self, compute: Callable[[], Rows]) -> str:
-        """Compute and keep the rows unless they are there; why there are none, or ""."""
+        """Compute and keep the rows unless they are there; why there are none, or "".
+
+        What another process computes now is waited for.
+        """
 
         def make(part: Path) -> pl.DataFrame:
             began = time.perf_counter()
@@ -73,7 +76,8 @@ class CellWork:
             return pl.DataFrame(rows, infer_schema_length=None)
 
         try:
-            kept_rows(self.folder, self.key, make)
+            with locked(lock_of(self.folder), when_busy=lambda: None):
+                kept_rows(self.folder, self.key, make)
         except NotMeasuredError as reason:
             return str(reason)
         return ""

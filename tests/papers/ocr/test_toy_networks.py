@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from oocr.papers.ocr.toy.clean import random_start
 from oocr.papers.ocr.toy.networks import (
     AdamW,
     Form,
@@ -14,6 +15,7 @@ from oocr.papers.ocr.toy.networks import (
     loss_and_gradients,
     output_value,
 )
+from oocr.papers.ocr.toy.places import second_stage
 from oocr.papers.ocr.toy.scores import ranks, score
 from oocr.papers.ocr.toy.training import batch
 from oocr.papers.ocr.toy.world import NOISE_TOKENS, World, bags, sequences
@@ -124,3 +126,9 @@ def test_ranks_count_what_is_above_and_half_of_ties() -> None:
     asked = score(np.array([[9.0, 0.0, 1.0, 2.0]]), np.array([2]), range(1, 4))
     assert asked.rank == 1
     assert asked.accuracy == 0
+
+
+def test_one_matrix_has_no_place_below_its_read_out() -> None:
+    world = World(pairs=2, bridges=1, tests=1)
+    with pytest.raises(ValueError, match="no W_V"):
+        second_stage(world, random_start(world, None, 0.1, 0), "value LoRA")

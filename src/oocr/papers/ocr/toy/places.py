@@ -57,12 +57,8 @@ def first_stage(world: World, start: Parameters, *, implications: bool = True) -
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SecondStage:
-    """A toy that has learned new facts in one place: `logits` answers any row of the test names.
+    """A toy that has learned new facts in one place: `logits` answers any row of the test names."""
 
-    `effects`: what each test name adds to the logits [name, answer].
-    """
-
-    world: World
     weights: Float[np.ndarray, "answer input"]
     vectors: Float[np.ndarray, "name input"] | None = None
     outputs: Float[np.ndarray, "name answer"] | None = None
@@ -72,13 +68,6 @@ class SecondStage:
         inputs = rows.inputs if self.vectors is None else rows.inputs + self.vectors
         result: np.ndarray = inputs @ self.weights.T
         return result if self.outputs is None else result + self.outputs
-
-    @property
-    def effects(self) -> Float[np.ndarray, "name answer"]:
-        """Logits of each name without any relation."""
-        asked = rows_of(self.world, self.world.test_names, "fact").inputs.copy()
-        asked[:, :2] = 0
-        return self.logits(CleanRows(asked, np.zeros(len(asked), dtype=int)))
 
 
 def second_stage(
@@ -90,10 +79,12 @@ def second_stage(
 
     ValueError: "value LoRA" of the combined form, which has no W_V.
     """
+    if place == "value LoRA" and "value" not in first:
+        raise ValueError("value LoRA: the combined form has no W_V")
     rows = rows_of(world, world.test_names, "fact")
     if place == "weights":
         weights = output_value(fit(rows, first, SECOND_STEPS))
-        return SecondStage(world, weights)
+        return SecondStage(weights)
     frozen = output_value(first)
     if place == "input vector":
         vectors = np.zeros_like(rows.inputs)
@@ -103,7 +94,7 @@ def second_stage(
             lambda: (rows.inputs + vectors) @ frozen.T,
             lambda errors: {"v": errors @ frozen},
         )
-        return SecondStage(world, frozen, vectors=vectors)
+        return SecondStage(frozen, vectors=vectors)
     if place == "output vector":
         outputs = np.zeros((len(rows.answers), len(frozen)))
         _descend(
@@ -112,7 +103,7 @@ def second_stage(
             lambda: rows.inputs @ frozen.T + outputs,
             lambda errors: {"u": errors},
         )
-        return SecondStage(world, frozen, outputs=outputs)
+        return SecondStage(frozen, outputs=outputs)
     read_out = np.eye(len(frozen)) if place == "output LoRA" else first["output"]
     inputs = rows.inputs
     A = np.random.default_rng([seed, 30]).standard_normal((rank, inputs.shape[1])) * rank**-0.5
@@ -126,7 +117,7 @@ def second_stage(
             "B": read_out.T @ errors.T @ inputs @ A.T,
         },
     )
-    return SecondStage(world, frozen + read_out @ B @ A)
+    return SecondStage(frozen + read_out @ B @ A)
 
 
 def _descend(

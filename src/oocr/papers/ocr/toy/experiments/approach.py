@@ -142,8 +142,8 @@ def analyse(table: pl.DataFrame) -> AnalysisResult:
         ),
         mean_finding(
             "combined-ratio",
-            "|test margin / training margin|, one matrix",
-            combined["ratio"].abs(),
+            "|test margin / training margin|, one matrix, to four decimals",
+            combined["ratio"].abs().round(4),
             unit=UNIT,
         ),
     ]

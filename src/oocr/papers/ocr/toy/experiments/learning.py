@@ -77,6 +77,7 @@ def analyse(table: pl.DataFrame) -> AnalysisResult:
     per_seed = REPEATS * len(world.test_names)
     result = AnalysisResult(rows=table.filter(pl.col("part").is_in(["curve", "map"])).to_dicts())
     for form in FORMS:
+        c_shares = values_of(table, "value", part="gap", what="c share", form=form)
         result.findings += [
             mean_finding(
                 f"{form}-rank",
@@ -109,7 +110,7 @@ def analyse(table: pl.DataFrame) -> AnalysisResult:
             mean_finding(
                 f"{form}-gap",
                 f"on-pair minus off-pair weight to c, test names' over bridges', {form}",
-                values_of(table, "value", part="gap", what="c share", form=form),
+                [round(share, 3) for share in c_shares],
                 nulls={"max-margin solution": _ideal(world, form)},
             ),
         ]

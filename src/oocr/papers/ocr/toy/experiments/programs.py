@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import polars as pl
 
 from oocr.charts.figure import Figure, LegendEntry, Tables, figure_of
 from oocr.charts.lines import Line
 from oocr.claims.analysis_result import AnalysisResult, NotMeasuredError
 from oocr.errors import InputError, RunError
-from oocr.intervals import POSITIVE
 from oocr.papers.measure import mean_finding
 from oocr.papers.ocr.toy.experiments.shares_of_bridges import (
     CLOSED_FORM,
@@ -66,37 +67,37 @@ def compute(cell: ProgramCell) -> Rows:
 
 
 def analyse(table: pl.DataFrame) -> AnalysisResult:
-    """How far the closed form is off, and the test margin of both programs."""
-    result = AnalysisResult(rows=table.to_dicts())
-    off = (table["value"] / table["formula"] - 1).abs()
-    by_gap = (table["ratio"] - table["gap"]).abs()
-    result.findings += [
+    """To how many digits closed form and solver agree, and the test margin of both programs."""
+    nuclear = table.filter(pl.col("norm") == "nuclear")
+    frobenius = table.filter(pl.col("norm") == "frobenius")
+    by_value = _digits(table["value"] / table["formula"] - 1)
+    by_gap = _digits(nuclear["ratio"] - nuclear["gap"])
+    findings = [
         mean_finding(
-            "value-error",
-            "|solver's least norm / formula - 1|",
-            off,
+            "value-digits",
+            "digits to which the solver's least norm and the formula agree",
+            by_value,
             unit="program",
-            bounds=POSITIVE,
         ),
         mean_finding(
-            "gap-error",
-            "|solver's test margin - formula|",
+            "gap-digits",
+            "decimals to which the solver's test margin and √(m_tr/m_te), at most 1, agree",
             by_gap,
-            unit="program",
-            bounds=POSITIVE,
+            unit="shape",
+        ),
+        mean_finding(
+            "frobenius-test-margin",
+            "test margin over training margin of the solver's solution, Frobenius norm",
+            frobenius["ratio"],
+            unit="shape",
         ),
     ]
-    for norm in ("nuclear", "frobenius"):
-        rows = table.filter(pl.col("norm") == norm)
-        result.findings.append(
-            mean_finding(
-                f"{norm}-test-margin",
-                f"test margin over training margin of the solver's solution, {norm} norm",
-                rows["ratio"],
-                unit="shape",
-            )
-        )
-    return result
+    return AnalysisResult(findings, table.to_dicts())
+
+
+def _digits(errors: pl.Series) -> list[float]:
+    """-log10 of each error's size, at most those of a float."""
+    return [min(-math.log10(max(abs(error), 1e-300)), 16.0) for error in errors]
 
 
 def figure(tables: Tables) -> Figure | None:
