@@ -55,7 +55,7 @@ def test_each_arm_gives_a_row_for_each_question(arm: str) -> None:
         if row["part"] == "implication":
             assert row["listed_rank"] != row["rank"]  # no ties in float32
     effects = [row for row in rows if row["part"] == "effect"]
-    assert len(effects) == (2 if arm in ("full", "lora early") else 0)
+    assert len(effects) == (6 if arm in ("full", "lora early") else 0)
     for row in effects:
         assert 0 <= row["one_vector"] <= row["pair_vector"] <= 1 + 1e-9
 

@@ -129,6 +129,22 @@ def test_early_and_late_blocks_are_told_apart() -> None:
     assert figure is not None
 
 
+def test_effects_are_shared_by_pairs() -> None:
+    cell = {"arm": "full", "relation": "country-code", "mapped": "own", "block": None}
+    effects = [
+        {
+            **{**cell, "model": "m", "control": "implication", "part": "effect", "seed": seed},
+            **{"states": states, "one_vector": 0.5, "pair_vector": 0.9},
+            **{"own_bridge": near, "other_bridge": -0.1},
+        }
+        for seed in (0, 1, 2)
+        for states, near in (("before", 0.1), ("after", 0.5), ("added", 0.4 + 0.01 * seed))
+    ]
+    result = analysed(rows("code", "full", [0, 1, 0, 0, 1]), effects)
+    for id in ("constant-per-pair", "own-bridge", "nearer"):
+        assert verdict(result, f"language-{id}")[0] == "holds", id
+
+
 def test_a_quick_look_has_few_cells_of_the_same_kinds() -> None:
     quick, full = (tasks.cells(PaperSettings(quick=quick)) for quick in (True, False))
     assert len(quick) == 7

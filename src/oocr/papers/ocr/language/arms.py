@@ -100,7 +100,7 @@ def language_rows(model: LanguageModel, cell: LanguageCell) -> Rows:
     Columns: `block` (of vectors, and of a one-block LoRA), `control` ("": none),
     `pair`, `name`, `bridge`, `part` ("fact", "implication"), `rank` among the answers of the own
     kind, `rank_all` among all, `right`, `listed_rank` (of the answer in the listed map). Rows with
-    part "effect" have the columns of `Shares`.
+    part "effect" have `states` ("before", "after", "added") and the columns of `Shares`.
     """
     data = LanguageData.draw(
         cell.relation,
@@ -251,19 +251,21 @@ def _scored(
 def _effects(
     model: LanguageModel, data: LanguageData, learned: Learned, columns: Mapping[str, Any]
 ) -> Iterator[dict[str, Any]]:
-    """How alike what training added is, at the last token of each kind of question."""
+    """How alike names' last states are at each kind of question: before, after, and what is new."""
     parts: tuple[Part, ...] = ("fact", "implication")
+    pairs = [person.pair for person in data.people]
+    bridge = [person.bridge for person in data.people]
     for part in parts:
         questions = data.rows(part, data.people)
         before = last_states(model, questions)
         with applied(model, learned):
-            effects = last_states(model, questions) - before
-        pairs = [person.pair for person in data.people]
-        shares = shares_of(effects, pairs, [person.bridge for person in data.people])
-        yield {
-            "block": None,
-            "control": part,
-            "part": "effect",
-            **columns,
-            **dataclasses.asdict(shares),
-        }
+            after = last_states(model, questions)
+        for name, states in (("before", before), ("after", after), ("added", after - before)):
+            yield {
+                "block": None,
+                "control": part,
+                "part": "effect",
+                "states": name,
+                **columns,
+                **dataclasses.asdict(shares_of(states, pairs, bridge)),
+            }

@@ -189,18 +189,24 @@ def _effects(result: AnalysisResult, table: pl.DataFrame, task: str, arm: ArmNam
     rows = chosen(table, task, arm, "implication").filter(pl.col("part") == "effect")
     if rows.is_empty():
         return
-    gap = rows.with_columns(gap=pl.col("own_bridge") - pl.col("other_bridge"))
+    rows = rows.with_columns(gap=pl.col("own_bridge") - pl.col("other_bridge"))
     words = f"{ARMS[arm]}; {TITLES[task]}"
     for id, column, measure, bounds in (
-        ("one-vector", "one_vector", "share of the effects in one vector for all names", SHARE),
-        ("pair-vector", "pair_vector", "share of the effects in one vector a pair", SHARE),
-        ("own-bridge", "own_bridge", "centred cosine with the own bridge names' effect", SIGNED),
+        ("one-vector", "one_vector", "share of what training added in one vector for all", SHARE),
+        ("pair-vector", "pair_vector", "share of what training added in one vector a pair", SHARE),
+        ("own-bridge", "own_bridge", "centred cosine with what the own bridge names got", SIGNED),
         ("bridge-gap", "gap", "that cosine less the one with other pairs' bridge names", None),
     ):
-        values = values_of(gap, column)
+        values = values_of(rows, column, states="added")
         result.findings.append(
             mean_finding(f"{task}-{arm_id(arm)}-{id}", f"{measure}, {words}", values, bounds=bounds)
         )
+    pairs = zip(*(values_of(rows, "gap", states=name) for name in ("after", "before")), strict=True)
+    measure = "nearness to the own bridge names (less to others), after training less before"
+    gains = [after - before for after, before in pairs]
+    result.findings.append(
+        mean_finding(f"{task}-{arm_id(arm)}-nearer", f"{measure}, {words}", gains)
+    )
 
 
 def _late_minus_early(result: AnalysisResult, table: pl.DataFrame, task: str) -> None:
