@@ -17,8 +17,8 @@ PAPER = Paper(
         "birth) and relations (born in the same year), and asks what follows from two of them. Its "
         "three tasks are redone here in a world of one token a name, on a small transformer that "
         "is trained from scratch: recall stands beside every conclusion. Not redone on this page "
-        "are the paper's models, its tables and its task across languages; `oocr run ockr` has all "
-        "four tasks, mended, for any model, and `python -m oocr.papers.ockr.original FOLDER` "
+        "are the paper's models, its tables and its task across languages; “oocr run ockr” has all "
+        "four tasks, mended, for any model, and “python -m oocr.papers.ockr.original FOLDER” "
         "writes its benchmark, with its counts, in names and sentences of ours."
     ),
     sections=SECTIONS,

@@ -14,8 +14,7 @@ EXPERIMENTS: tuple[AnyExperiment, ...] = (
 )
 
 SECTIONS: Mapping[str, str] = {
-    "negative": "What is told apart is recalled, and nothing follows from it",
-    "dials": "What makes it follow",
+    "nano": "Told apart: recalled, but little follows; and what makes it follow",
     "completion": "Relations as a matrix to be completed",
     "places": "Where a new fact is written: one vector a person, or the weights",
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import polars as pl
@@ -225,10 +225,9 @@ def figure(tables: Tables) -> Figure | None:
     for table in tables.values():
         for task in ARMS:
             of_task = table.filter(pl.col("task") == task)
-            if len(of_task):
-                panels.append(
-                    strips(of_task, KEYS, f"{task} (chance {CHANCE[task]:g})", CHANCE[task])
-                )
+            keys = [key for key in KEYS if key.key in of_task["series"]]
+            title = f"{task.replace('->', '→')} (chance {CHANCE[task]:g})"
+            panels += [strips(of_task, keys, title, CHANCE[task])] if keys else []
     caption = (
         "Share right: points are seeds, with the mean's 95 % interval over seeds. The line is "
         "chance. A: an attribute (the year), R: a relation (same year)."
@@ -236,20 +235,20 @@ def figure(tables: Tables) -> Figure | None:
     return figure_of(EXPERIMENT.name, caption, panels, tables, KEYS)
 
 
-def strips(table: pl.DataFrame, keys: tuple[LegendEntry, ...], title: str, chance: float) -> Panel:
+def strips(table: pl.DataFrame, keys: Sequence[LegendEntry], title: str, chance: float) -> Panel:
     """Seeds and means of each series, by row; columns: row, series, kind, value, low, high."""
     rows = list(dict.fromkeys(table["row"]))
     notes = pl.format("{}: {}", pl.col("row"), pl.col("value").round(3)).alias("note")
     cloud, means = (
         table.filter(pl.col("kind") == kind).with_columns(notes) for kind in ("seed", "mean")
     )
-    x = pieces.axis("share right", range=[-0.03, 1.03])
+    x = pieces.axis("share right", range=[-0.06, 1.06])
     return strip_panel(cloud, means, rows, keys, x=x, vertical=chance, title=title, span=2)
 
 
 EXPERIMENT = Experiment(
     name="ockr-nano",
-    section="negative",
+    section="nano",
     about="two premises told to a small transformer in several ways, and what follows asked",
     cells=cells,
     compute=compute,
