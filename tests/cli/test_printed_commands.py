@@ -21,7 +21,7 @@ OTHERS = {
     *("--model_args", "--include_path", "--apply_chat_template", "--tasks"),  # lm-eval
     *("--enable-steer-vector", "--steering-config", "--no-enable-prefix-caching"),  # vLLM
     *("--revision", "--repo-type"),  # hf
-    "--log-dir",  # Inspect
+    *("--log-dir", "--limit"),  # Inspect
     "--requeue",  # sbatch
     *("--no-deps", "--dest", "--no-input", "--only-binary", "--no-cache-dir", "--quiet"),  # pip
     "--disable-pip-version-check",

@@ -21,13 +21,13 @@ from inspect_ai._util.error import PrerequisiteError
 from inspect_ai.dataset import MemoryDataset, Sample
 from inspect_ai.log import EvalLog, read_eval_log
 from inspect_ai.model import GenerateConfig, get_model
-from inspect_ai.scorer import includes
+from inspect_ai.scorer import SampleScore, Score, includes
 from inspect_ai.solver import generate
 
 from oocr.data.examples import FreeTextExample
 from oocr.errors import InputError
 from oocr.evals.score_table import Scores
-from oocr.inspect.scorers import judged
+from oocr.inspect.scorers import counted, judged
 from oocr.inspect.solvers import answer
 from oocr.inspect.steering import Arguments
 from oocr.inspect.tasks import choices, sample_of
@@ -214,6 +214,18 @@ def test_a_finished_run_becomes_logs(call: Call, done: Path, tmp_path: Path) -> 
         (score.value, score.high)
     )
     assert str(done.parent) not in (out / "vector-probes.eval").read_bytes().decode("latin-1")
+
+
+def test_an_interval_over_one_member_is_over_its_questions() -> None:
+    about = {"member": "a", "facet": "f", "group": "g", "answer": "x"}
+    scores = [
+        SampleScore(score=Score(value=value), sample_id=place, sample_metadata=about)
+        for place, value in enumerate("CICI")
+    ]
+    scoring = {"measure": "accuracy", "cluster": "member"}
+    found: Any = counted(scoring, "probes")(scores)  # type: ignore[call-arg,operator]
+    assert found["score"] == 0.5
+    assert found["score_low"] < 0.3 < 0.7 < found["score_high"]
 
 
 @pytest.mark.parametrize(

@@ -113,8 +113,10 @@ def counted(scoring: dict[str, Any], part: str) -> Metric:
             for each in scores
             if (about := each.sample_metadata) is not None
         ]
-        table = pl.DataFrame(lines)
-        interval = None if table.is_empty() else Scoring.model_validate(scoring).interval(table)
+        table, how = pl.DataFrame(lines), Scoring.model_validate(scoring)
+        if not table.is_empty() and table[how.cluster].n_unique() < 2:  # a few samples, --limit
+            how = how.model_copy(update={"cluster": "item"})
+        interval = None if table.is_empty() else how.interval(table)
         if interval is None:
             return {"score": math.nan, "score_low": math.nan, "score_high": math.nan}
         return {
