@@ -63,6 +63,7 @@ def server(play: Playground) -> Iterator[str]:
 
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
+        listening.listen()
         settings = uvicorn.Config(play_app(play, KEY), log_level="error", lifespan="on")
         running = uvicorn.Server(settings)
         thread = threading.Thread(target=running.run, kwargs={"sockets": [listening]})
@@ -245,6 +246,7 @@ def test_a_server_that_is_gone_is_said(browser: Any, play: Playground) -> None:
 
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
+        listening.listen()
         running = uvicorn.Server(uvicorn.Config(play_app(play, KEY), log_level="error"))
         thread = threading.Thread(target=running.run, kwargs={"sockets": [listening]})
         thread.start()

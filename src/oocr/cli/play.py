@@ -45,7 +45,7 @@ def check_packages() -> None:
     """Refuse to begin without the extra."""
     if missing := [name for name in PACKAGES if find_spec(name) is None]:
         raise InputError(
-            f"oocr play needs {' and '.join(missing)}: pip install 'oocr[play]' (or: pip install "
+            f"the page needs {' and '.join(missing)}: pip install 'oocr[play]' (or: pip install "
             f"{' '.join(missing)})"
         )
 
@@ -63,6 +63,7 @@ def bound_socket(port: int | None) -> socket.socket:
                 f"--port {port}: {error.strerror}; allowed: a free one, 0: any"
             ) from error
         listening.bind((HOST, 0))
+    listening.listen()  # whoever opens the address at once waits for the server
     return listening
 
 

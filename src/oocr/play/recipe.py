@@ -16,7 +16,7 @@ from oocr.play.sources import Playground
 from oocr.play.steering import SPAN, SteeringSource, used
 from oocr.steering.adapters import Adapter
 
-HEAD = "# Opened by: oocr play {}\n"
+HEAD = "# Opened by: oocr play this-file.yaml\n"
 
 
 class SavedPage(Record):
@@ -83,7 +83,7 @@ def as_yaml(play: Playground, settings: TextSettings) -> str:
     saved = SavedPage(play=tuple(words), settings=settings)
     values: dict[str, Any] = saved.model_dump(mode="json", exclude_defaults=True)
     text: str = yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=88)
-    return HEAD.format("this-file.yaml") + text
+    return HEAD + text
 
 
 def _in_full(word: str) -> str:

@@ -1,6 +1,8 @@
 // The card beside a token: its numbers, what could stand in its place, and what may follow.
 import { $, el, percent, signed, visible } from "./dom.js";
 
+const narrow = matchMedia("(max-width: 640px)");
+
 export function inspect(node, token, inPlace) {
   const card = $("card");
   const facts = el("dl", { class: "facts" });
@@ -30,7 +32,7 @@ function top(title, entries, chosen) {
 }
 
 function place(card, node) {
-  if (matchMedia("(max-width: 640px)").matches) {
+  if (narrow.matches) {
     card.style.left = card.style.top = "";
     return; // a sheet at the bottom
   }
@@ -43,4 +45,4 @@ function place(card, node) {
 }
 
 export function hide() { $("card").hidden = true; }
-addEventListener("scroll", hide, { passive: true });
+addEventListener("scroll", () => { if (!narrow.matches) hide(); }, { passive: true });

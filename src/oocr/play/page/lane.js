@@ -88,16 +88,24 @@ export class Lane {
       case "options": this.options = event.shares; break;
       case "next": event.top.forEach((top, i) => { this.tokens[event.from + i].next = top; }); break;
       case "end":
+        this.ended(true);
         this.status.textContent = `first token ${seconds(event.first)} · all ${seconds(event.all)}${event.why === "end token" ? " · it ended the text" : ""}`;
         break;
       case "error": this.key = ""; this.fail(event.message); break;
     }
   }
 
+  // Whether all its tokens are there, and it can be replied to.
+  ended(yes) {
+    this.whole = yes;
+    for (const button of this.foot.querySelectorAll(".chat-only")) button.disabled = !yes;
+  }
+
   begin(event) {
     this.tokens = [];
     this.options = null;
     this.newSteered = event.new_steered;
+    this.ended(false);
     this.text.replaceChildren();
     this.status.textContent = "";
     this.say("");

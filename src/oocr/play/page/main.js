@@ -1,7 +1,9 @@
 // The page: what was chosen becomes a state, the state becomes texts.
 import { $, el, signed } from "./dom.js";
-import { cancel, recipe, start as askStart, takeKey } from "./api.js";
-import { active, asked, forServer, fresh, fromFragment, settings, toFragment } from "./state.js";
+import { cancel, start as askStart, takeKey } from "./api.js";
+import { copied, showCode } from "./code.js";
+import { theme } from "./theme.js";
+import { active, asked, forServer, fresh, fromFragment, fromSaved, ofPrompt, settings, toFragment } from "./state.js";
 import { Curve } from "./curve.js";
 import { Lane } from "./lane.js";
 import { describeUse, drawAdd, drawRows, KINDS, newUse } from "./steering.js";
@@ -13,9 +15,10 @@ const later = { run: 0, curve: 0, address: 0, say: 0 };
 const after = (name, wait, act) => { clearTimeout(later[name]); later[name] = setTimeout(act, wait); };
 
 // ---- lanes ---------------------------------------------------------------
-const untouched = new Lane("untouched", "Untouched");
+const reply = (lane) => el("button", { type: "button", class: "quiet chat-only", title: "Go on from this answer, in all lanes", onclick: () => goOn(lane()) }, "Reply");
+const untouched = new Lane("untouched", "Untouched", [reply(() => untouched)]);
 const pinButton = el("button", { type: "button", class: "quiet", title: "Keep this beside what comes next (P)", onclick: pin }, "Pin");
-const steered = new Lane("steered", "Steered", [pinButton]);
+const steered = new Lane("steered", "Steered", [reply(() => steered), pinButton]);
 let pinned = [];
 const lanes = () => [untouched, ...pinned, steered];
 
@@ -23,7 +26,7 @@ function layLanes() {
   while (pinned.length > state.pins.length) pinned.pop().stop();
   while (pinned.length < state.pins.length) {
     const place = pinned.length;
-    const gone = el("button", { type: "button", class: "quiet", onclick: () => { state.pins.splice(place, 1); layLanes(); run(); } }, "Unpin");
+    const gone = el("button", { type: "button", class: "quiet", onclick: () => { state.pins.splice(place, 1); layLanes(); drawArms(); run(); } }, "Unpin");
     pinned.push(new Lane(`pinned-${place}`, "Pinned", [gone]));
   }
   layTitles();
@@ -40,6 +43,7 @@ function pin() {
   if (!uses.length || state.pins.length >= MOST_PINS) return;
   state.pins.push(structuredClone(uses));
   layLanes();
+  drawArms();
   run();
 }
 
@@ -150,6 +154,8 @@ function drawCurve() {
   curve.run(forServer(use), sources.get(use.id).label, KINDS[sources.get(use.id).kind], state.preset, (event) => { if (event.type === "gone") gone(); });
 }
 
+const code = () => showCode(settings(state, state.steering.filter((use) => sources.has(use.id)), preset()?.options));
+
 // ---- what is chosen --------------------------------------------------------
 function setStrength(use, value) {
   use.strength = value;
@@ -201,7 +207,14 @@ function drawArms() {
   $("arms").replaceChildren(...arms.map(([kind, id]) => {
     const pressed = on.length === 1 && on[0] === id;
     return el("button", { type: "button", "aria-pressed": String(pressed), onclick: () => solo(id) }, names[kind]);
-  }));
+  }), el("button", { type: "button", "aria-pressed": String(state.pins.length > 0), title: "all of them beside each other", onclick: () => compare(arms.map(([, id]) => id)) }, "all"));
+}
+
+// The member's other arms are pinned beside the first, or let go again.
+function compare([first, ...others]) {
+  state.pins = state.pins.length ? [] : others.slice(0, MOST_PINS).map((id) => [newUse(sources.get(id))]);
+  layLanes();
+  solo(first);
 }
 
 function solo(id) {
@@ -231,15 +244,20 @@ function chooseSet(id) {
 
 function choosePreset(one) {
   state.preset = one.id;
-  if (typeof one.prompt === "string") {
-    Object.assign(state, { mode: "raw", prompt: one.prompt, system: "", turns: [] });
-  } else {
-    const turns = one.prompt.filter((turn) => turn.role !== "system");
-    Object.assign(state, { mode: "chat", prompt: turns.at(-1).content, system: one.prompt.find((turn) => turn.role === "system")?.content || "", turns: turns.slice(0, -1) });
-  }
+  Object.assign(state, ofPrompt(one.prompt));
   showPrompt();
   drawFacets(sets.get(state.set), state, choosePreset);
   run();
+}
+
+// An answer becomes a turn of the chat.
+function goOn(lane) {
+  if (!lane.whole || !state.prompt.trim()) return;
+  state.turns.push({ role: "user", content: state.prompt }, { role: "assistant", content: lane.newText });
+  state.prompt = state.preset = "";
+  showPrompt();
+  if (state.set) drawFacets(sets.get(state.set), state, choosePreset);
+  $("prompt").focus();
 }
 
 function showPrompt() {
@@ -278,32 +296,12 @@ function showFields() {
 }
 
 // ---- setting up --------------------------------------------------------------
-function opening() {
-  const address = fromFragment(location.hash);
-  if (address) return address;
-  const first = { ...fresh(), newTokens: start.new_tokens };
-  const saved = start.opening;
-  if (!saved) return first;
-  first.steering = saved.steering.map((use) => ({ ...use, on: true }));
-  Object.assign(first, { colour: saved.colour, newTokens: saved.new_tokens, temperature: saved.temperature, seed: saved.seed });
-  if (typeof saved.prompt === "string") first.prompt = saved.prompt;
-  else {
-    const turns = saved.prompt.filter((turn) => turn.role !== "system");
-    Object.assign(first, { mode: "chat", prompt: turns.at(-1)?.content || "", system: saved.prompt.find((turn) => turn.role === "system")?.content || "", turns: turns.slice(0, -1) });
-  }
-  for (const set of start.probe_sets) {
-    const found = set.presets.find((one) => JSON.stringify(one.prompt) === JSON.stringify(saved.prompt));
-    if (found && !first.preset) Object.assign(first, { set: set.id, preset: found.id });
-  }
-  return first;
-}
-
 function begin() {
   const { model } = start;
   $("model").textContent = `${model.name} · ${model.parameters} · ${model.blocks} blocks · ${model.dtype} on ${model.device}`;
   document.title = `${model.name} · oocr play`;
   $("mode").hidden = !model.chat;
-  state = opening();
+  state = fromFragment(location.hash) || { ...fresh(), newTokens: start.new_tokens, ...fromSaved(start.opening, start.probe_sets) };
   if (!sets.has(state.set)) state.set = "";
   drawSets(start, state, chooseSet);
   if (!state.prompt && start.probe_sets.length) {
@@ -349,39 +347,10 @@ function listen() {
     run();
   });
   $("link").addEventListener("click", () => { history.replaceState(null, "", toFragment(state)); copied($("link"), location.href); });
-  $("code").addEventListener("click", showCode);
+  $("code").addEventListener("click", code);
   $("help").addEventListener("click", () => $("help-dialog").showModal());
   addEventListener("hashchange", () => { const address = fromFragment(location.hash); if (address) location.reload(); });
   addEventListener("keydown", keys);
-}
-
-async function copied(button, text) {
-  const before = button.dataset.words || (button.dataset.words = button.textContent);
-  try { await navigator.clipboard.writeText(text); button.textContent = "Copied"; } catch { button.textContent = "Not allowed here"; }
-  setTimeout(() => { button.textContent = before; }, 1400);
-}
-
-async function showCode() {
-  const kinds = $("code-kind").children;
-  let made;
-  try { made = await recipe(settings(state, state.steering.filter((use) => sources.has(use.id)), preset()?.options)); } catch (error) { made = { python: error.message, yaml: error.message }; }
-  const show = (kind) => {
-    for (const button of kinds) button.setAttribute("aria-pressed", String(button.dataset.kind === kind));
-    $("code-text").textContent = made[kind];
-    $("code-note").textContent = kind === "python" ? "prints the steered text" : "oocr play play.yaml opens this page again";
-    $("save-code").textContent = kind === "python" ? "Save play.py" : "Save play.yaml";
-    $("copy-code").onclick = () => copied($("copy-code"), made[kind]);
-    $("save-code").onclick = () => save(kind === "python" ? "play.py" : "play.yaml", made[kind]);
-  };
-  for (const button of kinds) button.onclick = () => show(button.dataset.kind);
-  show("python");
-  $("code-dialog").showModal();
-}
-
-function save(name, text) {
-  const url = URL.createObjectURL(new Blob([text], { type: "text/plain" }));
-  el("a", { href: url, download: name }).click();
-  setTimeout(() => URL.revokeObjectURL(url), 1000);
 }
 
 function nextQuestion() {
@@ -401,20 +370,9 @@ function keys(event) {
     "[": () => use && setStrength(use, Math.round((use.strength - 0.1) * 100) / 100),
     "]": () => use && setStrength(use, Math.round((use.strength + 0.1) * 100) / 100),
     0: () => use && setStrength(use, 0), 1: () => use && setStrength(use, 1), 2: () => use && setStrength(use, 2),
-    n: nextQuestion, p: pin, c: showCode, l: () => $("link").click(), t: () => $("theme").click(), "?": () => $("help-dialog").showModal(),
+    n: nextQuestion, p: pin, c: code, l: () => $("link").click(), t: () => $("theme").click(), "?": () => $("help-dialog").showModal(),
   }[event.key.toLowerCase()];
   if (act) { event.preventDefault(); act(); }
-}
-
-// ---- light and dark ----------------------------------------------------------
-function theme() {
-  const root = document.documentElement;
-  try { const kept = localStorage.getItem("oocr-theme"); if (kept === "dark" || kept === "light") root.dataset.theme = kept; } catch { /* as the system says */ }
-  $("theme").addEventListener("click", () => {
-    const now = root.dataset.theme || (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light");
-    root.dataset.theme = now === "dark" ? "light" : "dark";
-    try { localStorage.setItem("oocr-theme", root.dataset.theme); } catch { /* for this page only */ }
-  });
 }
 
 takeKey();

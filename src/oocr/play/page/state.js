@@ -55,3 +55,23 @@ export function settings(state, uses, options) {
     new_tokens: state.newTokens, temperature: state.temperature, seed: state.seed,
   };
 }
+
+// A prompt of the server's as parts of the state.
+export function ofPrompt(prompt) {
+  if (typeof prompt === "string") return { mode: "raw", prompt, system: "", turns: [] };
+  const turns = prompt.filter((turn) => turn.role !== "system");
+  const system = prompt.find((turn) => turn.role === "system")?.content || "";
+  return { mode: "chat", prompt: turns.at(-1)?.content || "", system, turns: turns.slice(0, -1) };
+}
+
+// The state of a saved page; the question that it asks is found among the runs'.
+export function fromSaved(saved, sets) {
+  if (!saved) return {};
+  const same = (one) => JSON.stringify(one.prompt) === JSON.stringify(saved.prompt);
+  const set = sets.find((one) => one.presets.some(same));
+  return {
+    ...ofPrompt(saved.prompt), set: set?.id || "", preset: set?.presets.find(same).id || "",
+    steering: saved.steering.map((use) => ({ ...use, on: true })),
+    colour: saved.colour, newTokens: saved.new_tokens, temperature: saved.temperature, seed: saved.seed,
+  };
+}
