@@ -69,7 +69,7 @@ function run(only = false) {
   else { steered.mirror(untouched); bars(); }
   refresh();
   after("address", 250, () => history.replaceState(null, "", toFragment(state)));
-  Promise.all(work).then((ended) => { if (ended.some(Boolean)) after("say", 900, say); });
+  Promise.all(work).then((ended) => { refresh(); if (ended.some(Boolean)) after("say", 900, say); });
   after("curve", 350, drawCurve);
 }
 

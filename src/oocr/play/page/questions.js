@@ -36,7 +36,7 @@ export function drawExamples(examples, choose) {
   $("facets").replaceChildren(...examples.map((text) => el("button", { type: "button", class: "chip", onclick: () => choose(text) }, text)));
 }
 
-const MOST_OPTIONS = 8;
+const MOST_BARS = 18;
 
 export const findPreset = (set, id) => set?.presets.find((preset) => preset.id === id);
 
@@ -48,7 +48,7 @@ export function drawBars(preset, lanes) {
   const shares = known.map((lane) => new Map(lane.options));
   const all = preset.options.map((option) => ({ option, values: shares.map((map) => map.get(option) ?? 0) }));
   const most = (row) => (row.option === preset.answer ? 2 : Math.max(...row.values));
-  const kept = new Set([...all].sort((a, b) => most(b) - most(a)).slice(0, MOST_OPTIONS));
+  const kept = new Set([...all].sort((a, b) => most(b) - most(a)).slice(0, Math.max(4, Math.floor(MOST_BARS / known.length))));
   const rows = all.filter((row) => kept.has(row));
   $("bars").replaceChildren(
     el("p", { class: "legend" }, ...known.map((lane) => el("span", {}, el("i", { class: `sign bar tone-${lane.toneName}`, "aria-hidden": "true" }), lane.title.textContent))),
