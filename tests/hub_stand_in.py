@@ -23,6 +23,7 @@ class Repository:
     """Files by path, and the number of commits."""
 
     private: bool = False
+    licence: str = ""
     files: dict[str, bytes] = field(default_factory=dict)
     commits: int = 0
 
@@ -159,4 +160,5 @@ class _Handler(BaseHTTPRequestHandler):
         name = id.removeprefix("datasets/")
         siblings = [{"rfilename": file} for file in repository.files]
         about = {"id": name, "modelId": name, "sha": repository.commit, "siblings": siblings}
+        about |= {"cardData": {"license": repository.licence}} if repository.licence else {}
         return {"_id": "0", "tags": [], "private": repository.private, **about}

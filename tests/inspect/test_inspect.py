@@ -20,15 +20,25 @@ from inspect_ai import Task
 from inspect_ai._util.error import PrerequisiteError
 from inspect_ai.dataset import MemoryDataset, Sample
 from inspect_ai.log import EvalLog, read_eval_log
-from inspect_ai.model import GenerateConfig, get_model
+from inspect_ai.model import (
+    ChatCompletionChoice,
+    ChatMessageAssistant,
+    GenerateConfig,
+    Logprob,
+    Logprobs,
+    ModelOutput,
+    ModelUsage,
+    TopLogprob,
+    get_model,
+)
 from inspect_ai.scorer import SampleScore, Score, includes
 from inspect_ai.solver import generate
 
-from oocr.data.examples import FreeTextExample
+from oocr.data.examples import Example, FreeTextExample
 from oocr.errors import InputError
 from oocr.evals.score_table import Scores
-from oocr.inspect.scorers import counted, judged
-from oocr.inspect.solvers import answer
+from oocr.inspect.scorers import chosen, counted, judged
+from oocr.inspect.solvers import answer, choose
 from oocr.inspect.steering import Arguments
 from oocr.inspect.tasks import choices, sample_of
 from oocr.steering.vectors import Vector
@@ -167,6 +177,32 @@ def test_any_other_eval_runs_on_a_steered_model(done: Path, tmp_path: Path) -> N
     assert (
         len((output.choices[0].prompt_logprobs or first).content) == output.usage.input_tokens - 1
     )
+
+
+def test_another_providers_model_is_scored_by_its_first_tokens(tmp_path: Path) -> None:
+    example = Example(
+        id="a", prompt="They speak", answer=" French", options=(" French", " German", " Dutch")
+    )
+    top = [TopLogprob(token="\u0120Ger", logprob=-1.0), TopLogprob(token=" French", logprob=-0.5)]
+    first = Logprob(token=" French", logprob=-0.5, top_logprobs=top)
+    message = ChatMessageAssistant(content=" French", source="generate")
+    said = ModelOutput(
+        model="mockllm/model",
+        choices=[ChatCompletionChoice(message=message, logprobs=Logprobs(content=[first]))],
+        usage=ModelUsage(),
+    )
+    task = Task(
+        dataset=MemoryDataset([sample_of(example, "x", several=False)]),
+        solver=choose(),
+        scorer=chosen(),
+    )
+    model = get_model("mockllm/model", custom_outputs=[said])
+    (log,) = inspect_ai.eval(task, model=model, log_dir=str(tmp_path), display="none")
+    score = ((log.samples or [])[0].scores or {})["chosen"]
+    assert (score.value, score.answer) == ("C", " French")
+    logps = (score.metadata or {})["option_logprobs"]
+    assert logps.keys() == {" French", " German"}  # no token of the third was listed
+    assert logps[" French"] - logps[" German"] == pytest.approx(0.5)
 
 
 def test_own_words_are_judged_as_in_a_run(done: Path, tmp_path: Path) -> None:

@@ -61,6 +61,10 @@ def main(folder: Path) -> None:
     results["made public"] = call("publish", vector, "me/japan", "--public")
     results["lora"] = call("publish", adapter, "me/lora", "--public")
     results["run"] = call("publish", run, "me/whole", "--public")
+    every = oocr.Vector.load(vector).at("all").about | {"model_type": "llama"}
+    whole = oocr.Vector(2, "all", oocr.Vector.load(vector).direction, about=every)
+    file = whole.save(folder / "everywhere.safetensors")
+    results["of a base"] = call("publish", file, "me/everywhere", "--base", "me/base")
     results["read vector"] = call("vector", "me/japan")
     results["read lora"] = call("read", "me/lora")
     exported = ("export", "me/japan", "--everywhere", "--out")

@@ -30,6 +30,7 @@ PROBE = {"prompt": "the food of place-9 is", "answer": " food-1", "options": [" 
 def hub() -> Iterator[HubStandIn]:
     stand_in = HubStandIn()
     rows = "".join(json.dumps(row) + "\n" for row in ROWS)
+    stand_in.add("me/base", {"config.json": b"{}"}).licence = "mit"
     stand_in.add("datasets/me/rows", {"train.jsonl": rows.encode()})
     yield stand_in
     stand_in.close()
@@ -106,6 +107,23 @@ def test_the_card_says_what_it_is_and_what_was_found(
     assert "steering-vector" in data["tags"]
     metrics = data["model-index"][0]["results"][0]["metrics"]
     assert [metric["value"] for metric in metrics] == [claim["found"]["value"] for claim in claims]
+
+
+def test_a_vector_at_every_token_comes_as_gguf_too(
+    results: dict[str, Any], hub: HubStandIn
+) -> None:
+    code, _, err = results["of a base"]
+    assert code == 0, err
+    files = hub.repositories["me/everywhere"].files
+    assert files["vector.gguf"].startswith(b"GGUF")
+    card = files["README.md"].decode()
+    for words in (
+        "base_model: me/base",
+        "base_model_relation: adapter",
+        "license: mit",  # what the base's own card says
+        "`llama-cli -m MODEL.gguf --control-vector vector.gguf`",
+    ):
+        assert words in card, words
 
 
 def test_nothing_of_this_machine_is_in_what_was_uploaded(

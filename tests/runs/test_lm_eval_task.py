@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from oocr.cli import export_run
 from oocr.runs.folder import RunFolder
 from oocr.runs.run_tasks import tasks_of
 from tests.command_line import Call
@@ -39,6 +40,14 @@ def test_lm_eval_loads_the_task(call: Call, done: Path, tmp_path: Path) -> None:
     call("export", done, "--to", "lm-eval-task", "--out", out)
     manager = TaskManager(include_path=str(out), include_defaults=False)
     assert "oocr_tiny" in manager.all_tasks
+
+
+def test_an_extra_that_is_missing_is_named_with_its_command(
+    call: Call, done: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(export_run, "find_spec", lambda _: None)
+    code, _, err = call("export", done, "--to", "inspect", "--out", "logs")
+    assert (code, "pip install 'oocr[inspect]'" in err) == (2, True), err
 
 
 def test_what_is_no_finished_run_is_refused(call: Call, done: Path, copy: Path) -> None:
