@@ -208,6 +208,11 @@ def test_gap_and_distance_are_crossed(count: int, each: int, seed: int) -> None:
             assert question.distance == paces(question.a, question.b)
 
 
+def test_houses_too_small_to_cross_are_refused() -> None:
+    with pytest.raises(InputError, match="3 frames with 2 objects"):
+        joint(frames=3, each=2)
+
+
 def test_gap_bins() -> None:
     assert [gap_name(gap) for gap in (0, 1, 2, 3, 4, 6, 7, 11)] == [
         *("0", "1", "2-3", "2-3", "4-6", "4-6", "7+", "7+")

@@ -141,7 +141,14 @@ def _across(config: FramesConfig, prompts: Prompts) -> list[Example]:
         across = _questions(config, disjoint=True, about=config.asked_about)
         asked = [question for question in across if question.kind == kind]
         rng = random.Random(f"{config.seed}/{kind}/probes")
-        probes += _worded(prompts, crossed(asked, rng, config.questions))
+        kept = crossed(asked, rng, config.questions)
+        if not kept:
+            raise InputError(
+                f"kinds: no {kind!r} questions of each gap are equally far apart in a house of "
+                f"{config.frames} frames with {config.each} objects; allowed: more of either, or "
+                "another world"
+            )
+        probes += _worded(prompts, kept)
     return probes
 
 
