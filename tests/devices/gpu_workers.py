@@ -18,7 +18,7 @@ from oocr.data.examples import Example
 from oocr.errors import InputError
 from oocr.models.machine import GpuGroup, gpu_groups
 from oocr.runs import executor as executor_module
-from oocr.runs.context import RunContext
+from oocr.runs.context import RunContext, computed_with
 from oocr.runs.executor import Executor, Worker, gpus_for, plan_workers
 from oocr.runs.memory_estimate import memory_estimate, outline_for
 from oocr.runs.memory_plan import room_for
@@ -68,6 +68,8 @@ def test_a_process_on_each_gpu_gives_the_numbers_of_the_cpu(tiny: Tiny) -> None:
     expected = on_cpu.scores(items, None)[0].flatten().tolist()
     assert {device for _, device, _ in found[:4]} == {"gpu:0", "gpu:1"}
     assert len({process for process, *_ in found[:4]}) == 2
+    assert computed_with(both.model)["device"] == "gpu", "part of what keeps results apart"
+    assert "device" not in computed_with(tiny.model)
     assert unlike([expected] * 5, [scores for *_, scores in found]) == []
 
 

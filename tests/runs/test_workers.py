@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Iterable, Iterator
+from concurrent.futures import Future
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -111,6 +112,26 @@ def test_processes_hold_the_weights_once(tmp_path: Path, monkeypatch: pytest.Mon
         found = [apart for _, apart in each(executor, spec_of(config, 2), jobs)]
     assert len({process for *_, process in found}) == 2
     assert [(elsewhere, changed) for elsewhere, changed, _ in found] == [([], 0)] * 6
+
+
+@pytest.mark.parametrize(("workers", "order"), [(1, "abcd"), (2, "cbad")])
+def test_several_workers_begin_with_what_costs_most(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int, order: str
+) -> None:
+    begun: list[str] = []
+
+    def submit(_: Executor, label: str, *__: object) -> Future[object]:
+        begun.append(label)
+        future: Future[object] = Future()
+        future.set_result((label.upper(), 0, 0))
+        return future
+
+    monkeypatch.setattr(Executor, "submit", submit)
+    config = tiny_config(tmp_path / "m", write_task(tmp_path / "t"))
+    jobs = [(label, spec_of(config, workers), process_of) for label in "abcd"]
+    done = dict(Executor(Worker()).completed(jobs, [1.0, 2.0, 3.0]))
+    assert "".join(begun) == order, "the last has no cost: it fills the gaps"
+    assert done == {0: "A", 1: "B", 2: "C", 3: "D"}
 
 
 def process_of(context: RunContext) -> int:

@@ -20,7 +20,7 @@ from oocr.runs.folder import MADE_WITH, beside_others, only_one
 from oocr.runs.progress import ProgressReport
 from oocr.runs.resolve import resolve
 from oocr.runs.run import PreparedRun
-from oocr.work import shared_run
+from oocr.work.shared_jobs import failure_of
 from oocr.work.shared_run import work_on
 from tests.command_line import Call
 from tests.killed import made
@@ -134,7 +134,7 @@ def test_a_job_that_fails_is_left_and_the_others_are_done(
             work(tiny, tmp_path)
     (folder,) = tmp_path.iterdir()
     (failed,) = folder.rglob("*.failed")
-    failure = shared_run.failure_of(failed)
+    failure = failure_of(failed)
     assert failure is not None
     assert "in refuse" in failure.trace
     assert len(made(folder)) >= 2, "the vectors"

@@ -14,7 +14,7 @@ from oocr.cli.status import status_lines
 from oocr.errors import InputError
 from oocr.leases import Claims
 from oocr.work import status as status_module
-from oocr.work.shared_run import Failure, Jobs, job_name
+from oocr.work.shared_jobs import Failure, JobList, job_name
 from oocr.work.status import status_of
 from tests.command_line import Call
 
@@ -27,7 +27,7 @@ def board(folder: Path, jobs: int = 10, done: int = 4, state: str = "s") -> Path
     stage.mkdir(parents=True)
     labels = tuple(f"arm {n}" for n in range(jobs))
     costs = tuple(float(jobs - n) for n in range(jobs))
-    listed = Jobs(stage="training", order=1, labels=labels, costs=costs)
+    listed = JobList(stage="training", order=1, labels=labels, costs=costs)
     (stage / "jobs.json").write_text(listed.model_dump_json())
     for n in range(done):
         marker = {"host": "node1", "seconds": 2.0 * (jobs - n)}

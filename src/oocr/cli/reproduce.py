@@ -30,8 +30,12 @@ def reproduce(
     workers: int | None,
     command: str,
     judge: Judge | None = None,
+    lease: float | None = None,
 ) -> Path:
-    """Do what is missing of the paper's claims on a model; print verdicts and the page's path."""
+    """Do what is missing of the paper's claims on a model; print verdicts and the page's path.
+
+    With a `lease` (seconds) beside other processes that do the same.
+    """
     check_output(out, folder=True)
     if judge is not None:
         judge.check()
@@ -40,7 +44,7 @@ def reproduce(
     plan = plan.only(only) if only else plan
     configs = settings(plan, model, workers)
     again = _again(model, out, quick=quick, judge=judge)
-    return run_plan(plan, configs, out=out, command=command, again=again, judge=judge)
+    return run_plan(plan, configs, out=out, command=command, again=again, judge=judge, lease=lease)
 
 
 def settings(plan: Plan, model: str | None, workers: int | None = None) -> list[RunConfig]:
@@ -76,6 +80,7 @@ def run_plan(
     command: str,
     again: Sequence[str],
     judge: Judge | None = None,
+    lease: float | None = None,
 ) -> Path:
     """Do a plan's runs and analyses, judge its claims, write the page, and return its path."""
     from oocr.report.reproduce_page import build_page
@@ -92,9 +97,9 @@ def run_plan(
         return InputError(f"{line}: {error}") if is_setting else error
 
     jobs = [(config, run.source.parent) for run, config in zip(planned, configs, strict=True)]
-    folders = do_runs(jobs, out=out, command=command, console=console, located=located)
+    folders = do_runs(jobs, out=out, command=command, console=console, located=located, lease=lease)
     named = {run.config.name: folder for run, folder in zip(planned, folders, strict=True)}
-    results = answer(plan, named, console=console, again=again, judge=judge)
+    results = answer(plan, named, console=console, again=again, judge=judge, lease=lease)
     order = [claim.id for claim in all_claims()]
     verdicts = [verdict for result in results for verdict in result.judged]
     verdicts.sort(key=lambda verdict: order.index(verdict.id))

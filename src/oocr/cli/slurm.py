@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -81,6 +82,7 @@ def run_on_slurm(
         raise InputError(
             "--slurm: needs submitit; pip install 'oocr[slurm]' (or write a script: --sbatch FILE)"
         ) from error
+    logging.getLogger("submitit").setLevel(logging.ERROR)  # a cluster without accounting
     console, out = Console(), out.resolve()
     check_output(out, folder=True)
     configs = configs_of(source_for(source, overrides.model)[0], overrides, quick=quick)

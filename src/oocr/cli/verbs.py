@@ -156,6 +156,9 @@ def reproduce(
     quick: Annotated[
         bool, Option("--quick", help="fewer tasks, members and seeds: 10 minutes, not 40")
     ] = False,
+    shared: Annotated[
+        bool, Option("--shared", help="share the work with others that give the same command")
+    ] = False,
 ) -> None:
     """Test a paper's claims and write one page with the verdicts.
 
@@ -168,6 +171,8 @@ def reproduce(
     if paper != DEFAULT_PAPER:
         from oocr.cli.papers import reproduce_paper
 
+        if shared:
+            raise InputError(f"--shared: not of --paper {paper}; allowed: --paper oocr")
         if judge is not None:
             raise InputError(f"--judge: --paper {paper} asks no judge; allowed: --paper oocr")
         reproduce_paper(
@@ -181,6 +186,10 @@ def reproduce(
         )
         return
     from oocr.cli.reproduce import reproduce
+    from oocr.leases import LEASE
+
+    if shared and judge is not None:
+        raise InputError("--judge: it keeps its replies in one file; leave out --shared")
 
     if model is not None and len(model) > 1:
         raise InputError(f"--model: {', '.join(model)}; --paper oocr takes one model")
@@ -192,6 +201,7 @@ def reproduce(
         workers=workers,
         command=_command(),
         judge=None if judge is None else Judge(judge, judge_url),
+        lease=LEASE if shared else None,
     )
 
 

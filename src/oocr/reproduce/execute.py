@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 from rich.console import Console
@@ -14,7 +15,8 @@ from rich.markup import escape
 
 from oocr.claims.page_claims import KeptAnalysis, PaperVerdict
 from oocr.explain.llm_judge import Judge
-from oocr.io import command_line
+from oocr.io import command_line, key_of
+from oocr.leases import Claims
 from oocr.models.out_of_memory import memory_errors
 from oocr.reproduce.analyses import analyses
 from oocr.reproduce.analysis import analyse
@@ -24,6 +26,8 @@ from oocr.runs.context import RunContext
 from oocr.runs.executor import Executor, Job, Worker, WorkerSpec, gpus_for, plan_workers
 from oocr.runs.memory_estimate import memory_estimate
 from oocr.runs.memory_plan import parts_of, room_for
+from oocr.runs.progress import ProgressReport
+from oocr.work.shared_jobs import SharedJobs
 
 MORE_ROOM = (
     "Finished analyses stay, the same command goes on. If nothing else can leave the memory: "
@@ -81,10 +85,12 @@ def answer(
     console: Console,
     again: Sequence[str],
     judge: Judge | None = None,
+    lease: float | None = None,
 ) -> list[PartResult]:
     """Every part's analyses and verdicts, from finished runs (run's name -> folder).
 
-    `again` are the words of the command that redoes it; progress is printed.
+    `again` are the words of the command that redoes it; progress is printed. With a `lease`
+    (seconds) analyses are shared out among the processes that do the same.
     """
     names = dict.fromkeys(name for part in plan.parts for name in part.every_run)
     runs = {name: read_finished(folders[name]) for name in names}
@@ -101,6 +107,8 @@ def answer(
     ]
     measured: list[dict[str, Measured]] = [{} for _ in specs]
     with Executor(worker) as executor:
+        if lease is not None:
+            _share(jobs, specs, executor, lease)
         for label, ((analysis, table), seconds) in executor.do(jobs):
             results, part = measured[int(label)], plan.parts[int(label)]
             if not results:
@@ -116,6 +124,25 @@ def answer(
             judged.append(claim.judge(analysis, spec.part.kind, spec.part.about, command))
         answers.append(PartResult(spec.part, spec.folders, results, tuple(judged)))
     return answers
+
+
+def _share(
+    jobs: Sequence[tuple[str, WorkerSpec, Job[Any]]],
+    specs: Sequence[PartSpec],
+    executor: Executor,
+    lease: float,
+) -> None:
+    """Do the analyses that no other process does, until all are kept beside their runs."""
+    runs = {run.folder: run.rows_hash for spec in specs for run in spec.runs.values()}
+    parts = [[spec.part.kind, *spec.part.analyses] for spec in specs]
+    state = key_of(parts, list(runs.values()), specs[0].quick, specs[0].judge is not None)
+    folder = next(iter(runs)).parent / ".work" / f"analyses-{state}"
+    names = [name for spec in specs for name in spec.part.analyses]
+    begin = [(name, partial(executor.submit, *job)) for name, job in zip(names, jobs, strict=True)]
+    with Claims(lease) as claims:
+        most = min(spec.workers for _, spec, _ in jobs)
+        shared = SharedJobs(claims, ProgressReport())
+        shared.do(folder, "analyses", begin, (), executor.result, most)
 
 
 def _workers(specs: Sequence[PartSpec], worker: Worker) -> list[WorkerSpec]:

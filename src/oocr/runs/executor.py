@@ -302,12 +302,16 @@ def _in_order(results: Iterable[tuple[int, T]]) -> Iterator[T]:
             given += 1
 
 
+class KilledWorkerError(RunError):
+    """A worker process was killed."""
+
+
 @contextmanager
 def _killed_workers() -> Iterator[None]:
     try:
         yield
     except BrokenProcessPool as error:
-        raise RunError(
+        raise KilledWorkerError(
             "a worker process was killed (often for want of memory: try --workers 1); "
             "what was computed stays, the same command goes on"
         ) from error

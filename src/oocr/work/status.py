@@ -17,7 +17,7 @@ from oocr.leases import Holder, board_of, claim_path, done_of, holder_of, is_gon
 from oocr.runs.folder import WORK, makers
 from oocr.runs.records import MadeWith
 from oocr.work.logs import LOGS
-from oocr.work.shared_run import FAILED, JOBS, Failure, Jobs, failure_of, job_name
+from oocr.work.shared_jobs import FAILED, JOBS, Failure, JobList, failure_of, job_name
 
 TIMED = 300
 """Finished jobs of a stage whose times are read."""
@@ -89,11 +89,11 @@ def _stages(folder: Path) -> list[StageStatus]:
     if not lists:
         return []
     newest = max(lists, key=lambda path: path.stat().st_mtime).parent.parent
-    read: list[tuple[Jobs, Path]] = []
+    read: list[tuple[JobList, Path]] = []
     for path in lists:
         if path.parent.parent == newest:
             with suppress(ValidationError, OSError):
-                read.append((Jobs.model_validate_json(path.read_bytes()), path.parent))
+                read.append((JobList.model_validate_json(path.read_bytes()), path.parent))
     now = _time_there(newest)
     return [_stage(jobs, of, now) for jobs, of in sorted(read, key=lambda pair: pair[0].order)]
 
@@ -106,7 +106,7 @@ def _time_there(folder: Path) -> float:
     return time.time()
 
 
-def _stage(jobs: Jobs, folder: Path, now: float) -> StageStatus:
+def _stage(jobs: JobList, folder: Path, now: float) -> StageStatus:
     board = board_of(folder)
     in_work: list[InWork] = []
     for job, number in sorted(board.claimed.items()):

@@ -1,0 +1,179 @@
+"""Jobs that any number of processes do together, through claims in a folder (`oocr.leases`)."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from oocr.errors import RunError
+from oocr.io import DiskError, Record, write_text
+from oocr.leases import Claim, Claims, board_of
+from oocr.runs.executor import KilledWorkerError
+from oocr.runs.progress import ProgressReport
+from oocr.words import some_of
+
+JOBS, FAILED = "jobs.json", ".failed"
+
+SHORTEST_WAIT, LONGEST_WAIT = 0.1, 0.1
+"""Between looks at the folder while there is nothing to do: seconds at first, then leases."""
+
+
+class JobList(Record):
+    """The jobs of a stage, with what each costs beside the others; `order` is its place."""
+
+    stage: str
+    order: int
+    labels: tuple[str, ...]
+    costs: tuple[float, ...]
+
+
+class Failure(Record):
+    """A job that ended with an error, and where; `when` is a time of that machine's clock."""
+
+    label: str
+    host: str
+    pid: int
+    when: str
+    error: str
+    trace: str
+
+
+def job_name(place: int) -> str:
+    """A job's name in its folder."""
+    return f"{place:06d}"
+
+
+@dataclass
+class SharedJobs:
+    """This process's part of jobs that several do; each job is tried once in it."""
+
+    claims: Claims
+    progress: ProgressReport
+    order: int = 0
+    tried: set[Path] = field(default_factory=set[Path])
+
+    def do(
+        self,
+        folder: Path,
+        name: str,
+        jobs: Sequence[tuple[str, Callable[[], Future[Any]]]],
+        costs: Sequence[float],
+        result: Callable[[Future[Any]], Any],
+        most: int,
+    ) -> None:
+        """Do the jobs that nobody else does, the dearest first, until all are done.
+
+        Args:
+            folder: of their claims.
+            name: of the stage that they are.
+            jobs: each one's label, and what begins it; all processes name the same ones.
+            costs: of each; none: all the same.
+            result: of a finished future; raises its error.
+            most: how many this process does at a time.
+
+        Raises:
+            RunError: the disk is full or away, a worker was killed, or jobs failed; the others are
+                done then.
+        """
+        costs = costs or [1.0] * len(jobs)
+        labels = tuple(label for label, _ in jobs)
+        if not (folder / JOBS).exists():
+            listed = JobList(stage=name, order=self.order, labels=labels, costs=tuple(costs))
+            write_text(folder / JOBS, listed.model_dump_json())
+        self.order += 1
+        self.progress.stage(name, len(jobs))
+        order = sorted(range(len(jobs)), key=lambda place: -costs[place])
+        todo = {job_name(place): place for place in order}
+        running: dict[Future[Any], Claim] = {}
+        seen, pause, longest = 0, SHORTEST_WAIT, LONGEST_WAIT * self.claims.lease
+        while True:
+            board = board_of(folder)
+            left = [job for job in todo if job not in board.done]
+            for _ in range(len(jobs) - len(left) - seen):
+                self.progress.advance()
+            seen = len(jobs) - len(left)
+            if not left and not running:
+                return
+            mine = [job for job in left if folder / job not in self.tried]
+            taken = len(running)
+            while mine and len(running) < most:
+                claim = self.claims.next(folder, mine, board, lambda job: labels[todo[job]])
+                if claim is None:
+                    break
+                mine.remove(claim.job)
+                board.claimed[claim.job] = claim.number
+                _, begin = jobs[todo[claim.job]]
+                running[begin()] = claim
+            if running:
+                done = wait(running, timeout=longest, return_when=FIRST_COMPLETED).done
+                for future in done:
+                    self._end(future, running.pop(future), labels, result)
+            elif not mine and not any(job in board.claimed for job in left):
+                _refuse(folder, left)
+            else:
+                time.sleep(pause)
+            pause = SHORTEST_WAIT if len(running) > taken else min(2 * pause, longest)
+
+    def _end(
+        self,
+        future: Future[Any],
+        claim: Claim,
+        labels: Sequence[str],
+        result: Callable[[Future[Any]], Any],
+    ) -> None:
+        """A finished job: its marker, or what went wrong."""
+        seconds = self.claims.clock() - claim.began
+        failed = claim.folder / f"{claim.job}{FAILED}"
+        try:
+            result(future)
+        except (DiskError, KilledWorkerError):  # this machine's trouble, not the job's
+            raise
+        except Exception as error:
+            self.tried.add(claim.folder / claim.job)
+            label = labels[int(claim.job)]
+            self.progress.note(f"failed: {label}: {error}")
+            _write_failure(failed, label, error)
+            self.claims.release(claim)
+            return
+        self.claims.release(claim, seconds)
+        failed.unlink(missing_ok=True)
+
+
+def _refuse(folder: Path, left: Sequence[str]) -> None:
+    """Say what could not be done."""
+    failures = [failure_of(folder / f"{job}{FAILED}") for job in left]
+    first = next((failure for failure in failures if failure), None)
+    named = some_of(failure.label for failure in failures if failure)
+    raise RunError(
+        f"{len(left)} of the jobs could not be done ({named}): "
+        f"{first.error if first else 'see the log'}; the others are done and stay; "
+        f"more in {folder}/*{FAILED}"
+    )
+
+
+def _write_failure(path: Path, label: str, error: BaseException) -> None:
+    failure = Failure(
+        label=label,
+        host=socket.gethostname(),
+        pid=os.getpid(),
+        when=datetime.now(UTC).isoformat(timespec="seconds"),
+        error=f"{type(error).__name__}: {error}",
+        trace="".join(traceback.format_exception(error)),
+    )
+    write_text(path, failure.model_dump_json(indent=1) + "\n")
+
+
+def failure_of(path: Path) -> Failure | None:
+    """A job's failure; None: it has none."""
+    with suppress(OSError, ValueError):
+        return Failure.model_validate_json(path.read_text(encoding="utf-8"))
+    return None

@@ -1,0 +1,56 @@
+"""Analyses that processes share: each measured once, in whichever process, and read by all."""
+
+from __future__ import annotations
+
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from oocr.reproduce import execute as execute_module
+from oocr.reproduce.execute import answer
+from oocr.reproduce.plan import Plan, PlanPart
+from tests.command_line import Call
+
+
+def plan() -> Plan:
+    """Claims that a run without an effect answers quickly, by three analyses."""
+    part = PlanPart("countries", "tiny", ("tiny",))
+    wanted: dict[str, str] = {}
+    for claim in part.claims:
+        wanted.setdefault(claim.analysis, claim.id)
+    return Plan((), (part,), quick=True).only(list(wanted.values())[:3])
+
+
+def test_each_analysis_is_measured_by_one_of_two(
+    done: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = Path(shutil.copytree(done, tmp_path / done.name))
+    measured: list[str] = []
+    analyse = execute_module.analyse
+
+    def counted(finished: object, analysis: object) -> object:
+        path = folder / "analyses" / f"{analysis.name}.json"  # type: ignore[attr-defined]
+        if not path.is_file():
+            measured.append(path.stem)
+        return analyse(finished, analysis)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(execute_module, "analyse", counted)
+
+    def shared() -> list[object]:
+        named = {"tiny": folder}
+        return list(answer(plan(), named, console=Console(quiet=True), again=["x"], lease=5.0))
+
+    with ThreadPoolExecutor(2) as pool:
+        first, second = (future.result() for future in [pool.submit(shared) for _ in range(2)])
+    assert sorted(measured) == sorted(set(measured))
+    assert len(measured) > 1
+    assert [set(part.analyses) for part in first] == [set(part.analyses) for part in second]
+    assert not list(tmp_path.rglob("*.claim"))
+
+
+def test_what_cannot_be_shared_is_refused(call: Call) -> None:
+    assert "leave out --shared" in call("reproduce", "--shared", "--judge", "m").err
+    assert "not of --paper ocr" in call("reproduce", "--shared", "--paper", "ocr").err
