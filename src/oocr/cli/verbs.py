@@ -144,7 +144,10 @@ def reproduce(
     ] = DEFAULT_PAPER,
     model: Annotated[
         list[str] | None,
-        Option(help="default: bundled ones; google/gemma-3-12b-it: the paper's runs"),
+        Option(
+            help="default: bundled ones; google/gemma-3-12b-it: the paper's runs; "
+            "of a sister paper several can be given"
+        ),
     ] = None,
     only: Annotated[
         list[str] | None, Option(help="a claim's id, as on the page; can be given more than once")
@@ -154,7 +157,10 @@ def reproduce(
     workers: options.Processes = None,
     out: options.Out = Path("runs"),
     quick: Annotated[
-        bool, Option("--quick", help="fewer tasks, members and seeds: 10 minutes, not 40")
+        bool,
+        Option(
+            "--quick", help="fewer tasks, members and seeds: 10 minutes, not 40 (a sister paper: 3)"
+        ),
     ] = False,
     shared: Annotated[
         bool, Option("--shared", help="share the work with others that give the same command")

@@ -87,22 +87,36 @@ def loss_and_gradients(
     answers: Int[np.ndarray, " row"],
 ) -> tuple[float, Parameters]:
     """Mean cross-entropy over all tokens, in nats, and its gradient by each array."""
-    rows, attention = np.arange(len(answers)), parameters["attention"]
-    log_p = log_softmax(logits_of(parameters, counts))
-    loss = -float(log_p[rows, answers].mean())
-    errors = np.exp(log_p)
+    z = counts * parameters["attention"]
+    if "output_value" in parameters:
+        combined = parameters["output_value"]
+        loss, errors = _loss_and_errors(z @ combined.T, answers)
+        by_z = errors @ combined
+        return loss, {"output_value": errors.T @ z, "attention": (by_z * counts).sum(axis=0)}
+    output, value = parameters["output"], parameters["value"]
+    heads = z @ value.T
+    loss, errors = _loss_and_errors(heads @ output.T, answers)
+    by_head = errors @ output
+    return loss, {
+        "output": errors.T @ heads,
+        "value": by_head.T @ z,
+        "attention": ((by_head @ value) * counts).sum(axis=0),
+    }
+
+
+def _loss_and_errors(
+    logits: Float[np.ndarray, "row answer"], answers: Int[np.ndarray, " row"]
+) -> tuple[float, Float[np.ndarray, "row answer"]]:
+    """Mean cross-entropy, and its gradient by the logits."""
+    rows = np.arange(len(answers))
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    errors = np.exp(shifted)
+    totals = errors.sum(axis=1)
+    loss = float((np.log(totals) - shifted[rows, answers]).mean())
+    errors /= totals[:, None]
     errors[rows, answers] -= 1
     errors /= len(answers)
-    z = counts * attention
-    if "output_value" in parameters:
-        by_z = errors @ parameters["output_value"]
-        return loss, {"output_value": errors.T @ z, "attention": (by_z * counts).sum(axis=0)}
-    by_head = errors @ parameters["output"]
-    return loss, {
-        "output": errors.T @ (z @ parameters["value"].T),
-        "value": by_head.T @ z,
-        "attention": ((by_head @ parameters["value"]) * counts).sum(axis=0),
-    }
+    return loss, errors
 
 
 @dataclass

@@ -88,7 +88,7 @@ def figure(tables: Tables) -> Figure | None:
     panels = []
     for table in tables.values():
         grid = grid_of(table, "row", "column", "value")
-        panels.append(heat_panel(*grid, most=1.0, span=6))
+        panels.append(heat_panel(*grid, most=1.7))
     caption = (
         "What the test names' columns of W have in common. One matrix is the more constant form, "
         "and does not imply: a bridge has a half on c that its test names lack, so that their "
