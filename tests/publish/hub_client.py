@@ -22,6 +22,7 @@ import oocr
 from oocr.cli import main as cli
 from oocr.errors import InputError
 from oocr.hub_files import HUB_FILE
+from oocr.play.sources import read_word
 from oocr.runs.read_config import load_configs
 from oocr.runs.resolve import resolve
 from tests.hub_stand_in import TOKEN
@@ -71,6 +72,9 @@ def main(folder: Path) -> None:
     results["exported"] = call(*exported, folder / "v.json", "--to", "vllm-lens")
     inside = next(name for name in hub_names("me/whole") if name.startswith("vectors/"))
     results["inside"] = call("vector", f"hf://me/whole@main/{inside}")
+
+    words = ("me/japan", "me/lora", f"hf://me/whole@main/{inside}")
+    results["to play with"] = [type(read_word(word)).__name__ for word in words]
 
     loaded = oocr.Vector.load("me/japan@main")
     results["same vector"] = loaded.cosine(oocr.Vector.load(vector))

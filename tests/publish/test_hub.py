@@ -155,6 +155,7 @@ def test_ids_are_taken_where_files_are(results: dict[str, Any], hub: HubStandIn)
         assert code == 0, (name, err)
     assert "positions  codename" in results["read vector"][1]
     assert results["same vector"] == pytest.approx(1.0)
+    assert results["to play with"] == ["VectorFile", "AuditSource", "VectorFile"]
     commit = hub.repositories["me/japan"].commit
     assert results["recorded"] == f"hf://me/japan@{commit}/vector.safetensors"
     assert results["lora recorded"] == f"hf://me/lora@{hub.repositories['me/lora'].commit}"

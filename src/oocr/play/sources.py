@@ -15,6 +15,7 @@ from oocr.audit.source import source_of as fine_tune_of
 from oocr.errors import InputError
 from oocr.evals.scores import Scoring
 from oocr.explain.differences import Texts, joined
+from oocr.hub_files import hub_path
 from oocr.models.bundled import folder_of
 from oocr.models.bundled import source_of as model_source
 from oocr.models.gguf.header import is_gguf, read_header
@@ -88,7 +89,12 @@ def read_word(word: str) -> Word:
         return read_finished(path)
     if path.is_file() and not (path.parent / CONFIG).is_file() and _is_vector(path):
         return read_vector_file(path)
+    address = hub_path(word)
+    if address is not None and address.path is not None:
+        return read_vector_file(word)
     source = fine_tune_of(word, checkpoint=False, alpha=None)
+    if source.adapter is None and address is not None:
+        return read_vector_file(word)
     if source.adapter is None:
         raise InputError(
             f"{word}: a whole model; allowed after the model: vectors, LoRAs, folders of runs"
