@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -101,13 +103,13 @@ def test_refused(task: str, form: str, words: str) -> None:
         cross_lingual("klingon")
 
 
-def test_files(tmp_path: object, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pathlib import Path
-
-    folder = Path(str(tmp_path))
+def test_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("oocr.papers.ockr.original.TASKS", {"A+R->A": TASKS["A+R->A"]})
     monkeypatch.setattr("oocr.papers.ockr.original.spoken", dict)
-    main(folder)
-    assert len(list(folder.glob("*.jsonl"))) == 8
-    text = (folder / "A+R-A_separate_train.jsonl").read_text()
-    assert len(text.splitlines()) == 4200
+    main(tmp_path)
+    assert len(list(tmp_path.glob("*.jsonl"))) == 8
+    train = (tmp_path / "A+R-A_separate_train.jsonl").read_text().splitlines()
+    assert len(train) == 4200
+    test = (tmp_path / "A+R-A_separate_test.jsonl").read_text().splitlines()
+    parts = Counter(json.loads(line)["part"] for line in test)
+    assert parts["target"] == parts["relations, Yes"] == 200

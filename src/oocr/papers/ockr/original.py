@@ -4,9 +4,14 @@ Twenty z with a year each, ten x and ten y of the same year. What is told is abo
 is what follows for y (Hu, Gao et al. 2024, "Large Language Models are Limited in Out-of-Context
 Knowledge Reasoning", arXiv 2406.07393). `FORMS` are four ways of telling.
 
+What differs: names and sentences; four languages of nine (`cross_lingual`); no names that coincide
+after translation, and no stray labels, as some of the paper's rows have; which two of a group are
+paired, where the paper does not say.
+
     python -m oocr.papers.ockr.original FOLDER
 
-writes each as a JSONL file for training and one for testing.
+writes each as a JSONL file for training and one for testing, whose lines have their label ("Yes",
+"No" or a year) and their part (the target, or which premises).
 """
 
 from __future__ import annotations
@@ -277,11 +282,16 @@ def main(folder: Path) -> None:
     for language, form in product(spoken(), CROSS_FORMS):
         built[f"{language} {form}"] = cross_lingual(language, form)
     for name, benchmark in built.items():
-        tests = [*benchmark.target, *(row for rows in benchmark.recall.values() for row in rows)]
-        for part, rows in (("train", benchmark.train), ("test", tests)):
-            path = folder / f"{name} {part}.jsonl".replace("->", "-").replace(" ", "_")
-            lines = (json.dumps(row.written, ensure_ascii=False) for row in rows)
-            write_text(path, "".join(f"{text}\n" for text in lines))
+        parts = {"target": benchmark.target, **benchmark.recall}
+        tests = [
+            {**row.written, "label": row.label, "part": part}
+            for part, rows in parts.items()
+            for row in rows
+        ]
+        for kind, lines in (("train", [row.written for row in benchmark.train]), ("test", tests)):
+            path = folder / f"{name} {kind}.jsonl".replace("->", "-").replace(" ", "_")
+            texts = (json.dumps(fields, ensure_ascii=False) for fields in lines)
+            write_text(path, "".join(f"{text}\n" for text in texts))
 
 
 if __name__ == "__main__":
