@@ -16,8 +16,8 @@ PAPER = Paper(
     about=(
         "The same facts are learned as a vector that a frozen model reads at its input or in an "
         "early block, as a vector at its output, by a LoRA in one early or late block, or by all "
-        "weights; then what follows from them is asked, which training never told. None of the three "
-        "papers asks this. The page reads the experiments of the others, and shares their "
+        "weights; then what follows from them is asked, which training never told. None of the "
+        "three papers asks this. The page reads the experiments of the others, and shares their "
         "results. In practice, where its claims hold: what follows from an adapter that acts early "
         "cannot be read off its rows, so ask the adapted model what the rows imply; one that acts "
         "at the output says what it was trained to say; and what a vector on the frozen model does "
