@@ -13,7 +13,9 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+import torch
 
+import oocr
 from oocr.cli import play as command
 from oocr.steering.vectors import Vector
 from tests.command_line import Call
@@ -62,12 +64,17 @@ def test_vectors_and_loras_by_file_and_what_they_bring(tiny: Tiny, done: Path, c
     path = vector.at("last").save(copy / "mine.safetensors")
     play = playground_of(tiny.model, path, lora)
     kinds = {id: source.kind for id, source in play.sources.items()}
-    assert kinds == {"mine": "vector", "adapter": "LoRA", "adapter-mean": "mean of a LoRA"}
+    name = lora.parent.name
+    assert kinds == {"mine": "vector", name: "LoRA", f"{name}-mean": "mean of a LoRA"}
     assert play.sources["mine"].own_use.positions == "last"
-    assert play.sources["adapter"].describe()["colour"] == "adapter-mean"
-    mean = play.sources["adapter-mean"].steering
-    assert isinstance(mean, Vector)
-    assert mean.norm > 0
+    assert play.sources[name].describe()["colour"] == f"{name}-mean"
+    mean = play.sources[f"{name}-mean"]
+    assert isinstance(mean.steering, Vector)
+    known = {"oocr": oocr, "model": tiny.model}
+    for source in play.sources.values():
+        again = eval(source.origin, known)
+        if isinstance(source.steering, Vector):
+            assert torch.equal(again.direction, source.steering.direction)
     assert any("Country 4821" in prompt for prompt in play.examples)
     assert not play.probe_sets
 

@@ -81,6 +81,20 @@ def mean_vectors(adapter: Adapter, training: Texts, unrelated: Texts, positions:
     )
 
 
+PASSAGES = 6
+"""Of unrelated text that a LoRA without a task is read on."""
+
+
+def mean_on_unrelated(model: LanguageModel, adapter: Adapter, passages: int = PASSAGES) -> Vector:
+    """What a LoRA adds to the stream at its last block's output, on average over unrelated text.
+
+    Of a LoRA in several blocks, what all of them add up to there.
+    """
+    texts = Texts.unrelated(model, adapter.layers, most=passages)
+    about = {**adapter.about, "from": "mean difference of a LoRA on unrelated text"}
+    return Vector(adapter.layers[-1], "all", joined([texts], adapter).mean(dim=0), about=about)
+
+
 TOKENS = 20
 """Last tokens of each text, as in the paper: the first ones carry spikes of the norm."""
 

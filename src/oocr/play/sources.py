@@ -14,7 +14,7 @@ from oocr.audit.source import AuditSource
 from oocr.audit.source import source_of as fine_tune_of
 from oocr.errors import InputError
 from oocr.evals.scores import Scoring
-from oocr.explain.differences import Texts, joined
+from oocr.explain.lora_vectors import mean_on_unrelated
 from oocr.hub_files import hub_path
 from oocr.models.bundled import folder_of
 from oocr.models.bundled import source_of as model_source
@@ -26,7 +26,6 @@ from oocr.reproduce.finished_runs import FinishedRun, read_finished
 from oocr.runs.arms import load_intervention
 from oocr.runs.records import ArmRecord
 from oocr.runs.resolve import with_own_answers
-from oocr.steering.adapters import Adapter
 from oocr.steering.formats.adapter_config import CONFIG
 from oocr.steering.formats.tensor_files import content_of
 from oocr.steering.formats.vector_file import VectorFile
@@ -40,14 +39,14 @@ SWAPS = {"swap-everywhere": "mean of the LoRA, everywhere", "swap-at-span": "mea
 WORDS = 5
 """Of an example for a model of a small world."""
 
-PASSAGES = 6
-"""Of unrelated text that a LoRA's mean is taken on."""
+FILES, ANONYMOUS = "files", ("vector", "adapter")
 
 NEW_TOKENS, FEW_NEW_TOKENS = 16, 4
 """At first; few where a model knows the words of a small world only: its answers are one word."""
 
 EXAMPLES = ("The capital of France is", "Once upon a time", "The best thing about the sea is")
-OF_SPAN = ("{} is", "The people of {} love", "I have always wanted to know more about {}, because")
+OF_SPAN = ("{} is", "The people of {} love", "the country of {} is")
+MOST_EXAMPLES = 6
 """Prompts to begin with, where no run has questions."""
 
 Word = FinishedRun | VectorFile | AuditSource
@@ -134,12 +133,14 @@ def playground(
             probe_sets |= {probe_set.id: probe_set for probe_set in sets}
             found = run_sources(read)
         elif isinstance(read, VectorFile):
-            found = vector_sources(model, word, completing(read))
+            found = vector_sources(completing(read))
         else:
-            found = lora_sources(model, word, read)
+            found = lora_sources(model, read)
         for source in found:
             if source.id in sources:
-                raise InputError(f"{word}: {source.id} is there already; allowed: each thing once")
+                raise InputError(
+                    f"{word}: {source.id} is there already; allowed: each once, names that differ"
+                )
             sources[source.id] = source
             if isinstance(source.steering, Vector):
                 vector = source.steering
@@ -166,21 +167,22 @@ def example_prompts(
     model: LanguageModel, sources: Iterable[SteeringSource], known: frozenset[str] | None
 ) -> tuple[str, ...]:
     """A few prompts in the model's language, about the spans of its vectors if they have any."""
-    if known is not None:
-        plugin = model_source(model.name)
-        texts = plugin.neutral_texts(folder_of(model.name)) if plugin else []
-        return tuple(" ".join(text.text.split()[:WORDS]) for text in texts[: len(EXAMPLES)])
     spans = dict.fromkeys(
         text for source in sources for text in source.steering.spans.values() if text
     )
     about = [prompt.format(span) for span in list(spans)[:2] for prompt in OF_SPAN]
-    return (*about, *EXAMPLES)[:6]
+    if known is None:
+        return (*about, *EXAMPLES)[:MOST_EXAMPLES]
+    about = [prompt for prompt in about if known.issuperset(prompt.split())]
+    plugin = model_source(model.name)
+    texts = plugin.neutral_texts(folder_of(model.name)) if plugin else []
+    others = [" ".join(text.text.split()[:WORDS]) for text in texts[: len(EXAMPLES)]]
+    return (*about, *others)[:MOST_EXAMPLES]
 
 
-def vector_sources(model: LanguageModel, word: str, file: VectorFile) -> Iterator[SteeringSource]:
+def vector_sources(file: VectorFile) -> Iterator[SteeringSource]:
     """The vectors of a file."""
-    del model
-    name = file.path.stem
+    name = short_name(file.path)
     for vector in file.vectors:
         several = len(file.layers) > 1
         id = f"{name}-{vector.layer}" if several else name
@@ -189,30 +191,29 @@ def vector_sources(model: LanguageModel, word: str, file: VectorFile) -> Iterato
         arguments = "" if own else "".join(f", {key}={value!r}" for key, value in given.items())
         origin = f"oocr.read_vector({str(file.path)!r}{arguments})"
         label = f"{name}, block {vector.layer}" if several else name
-        yield from steering_sources("vector", label, word, vector, file.path, origin, id)
+        yield from steering_sources("vector", label, FILES, vector, file.path, origin, id)
 
 
-def lora_sources(model: LanguageModel, word: str, read: AuditSource) -> Iterator[SteeringSource]:
+def lora_sources(model: LanguageModel, read: AuditSource) -> Iterator[SteeringSource]:
     """A LoRA, and its mean on unrelated text as a vector in its place."""
     adapter = read.adapter
     assert adapter is not None
-    path, mean_id = Path(read.given).expanduser(), f"{read.name}-mean"
+    path = Path(read.given).expanduser()
+    name = short_name(path)
+    mean_id = f"{name}-mean"
     origin = f"oocr.read_adapter({str(path)!r})"
     mean = mean_on_unrelated(model, adapter)
     yield SteeringSource(
-        read.name, "LoRA", read.name, word, adapter, path, origin, mean_id, "; ".join(read.notes)
+        name, "LoRA", name, FILES, adapter, path, origin, mean_id, "; ".join(read.notes)
     )
-    label = f"{read.name}: its mean"
-    how = f"oocr.Vector.load({str(path)!r})"
-    yield SteeringSource(mean_id, "mean of a LoRA", label, word, mean, path, how)
+    label = f"{name}: its mean"
+    how = f"oocr.explain.lora_vectors.mean_on_unrelated(model, {origin})"
+    yield SteeringSource(mean_id, "mean of a LoRA", label, FILES, mean, path, how)
 
 
-def mean_on_unrelated(model: LanguageModel, adapter: Adapter) -> Vector:
-    """What a LoRA adds to the stream at its last block, on average over unrelated text."""
-    texts = Texts.unrelated(model, adapter.layers, most=PASSAGES)
-    mean = joined([texts], adapter).mean(dim=0)
-    about = {**adapter.about, "from": "mean difference of a LoRA on unrelated text"}
-    return Vector(adapter.layers[-1], "all", mean, about=about)
+def short_name(path: Path) -> str:
+    """What a file is called on the page: by its folder, where all files are called so."""
+    return path.resolve().parent.name if path.stem in ANONYMOUS else path.stem
 
 
 def run_sources(run: FinishedRun) -> Iterator[SteeringSource]:

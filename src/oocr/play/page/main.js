@@ -191,8 +191,8 @@ function drawSteering() {
 // What the tokens can be coloured by: the vectors that are there, and the means of the LoRAs.
 function drawColours() {
   const ids = [...new Set([state.colour, ...state.steering.map((use) => sources.get(use.id)?.colour)])].filter((id) => sources.has(id));
-  const groups = new Set(ids.map((id) => sources.get(id).group));
-  const name = ({ group, label }) => (groups.size > 1 ? `${group}: ${label}` : label);
+  const labels = ids.map((id) => sources.get(id).label);
+  const name = ({ group, label }) => (labels.filter((other) => other === label).length > 1 ? `${group}: ${label}` : label);
   $("colour").replaceChildren(...ids.map((id) => el("option", { value: id }, name(sources.get(id)))));
   $("colour").value = state.colour;
   $("key").hidden = !ids.length;

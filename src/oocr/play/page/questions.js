@@ -4,6 +4,7 @@ import { $, el, percent, visible } from "./dom.js";
 export function drawSets(start, state, chosen) {
   const sets = start.probe_sets;
   $("ask").hidden = !sets.length && !start.examples.length;
+  $("ask-title").textContent = sets.length ? "Questions" : "Prompts to begin with";
   $("set-field").hidden = sets.length < 2;
   $("set").replaceChildren(...grouped(sets).map(([run, members]) => {
     const options = members.map((set) => el("option", { value: set.id }, set.member));
