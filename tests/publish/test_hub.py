@@ -153,6 +153,7 @@ def test_ids_are_taken_where_files_are(results: dict[str, Any], hub: HubStandIn)
     for name in ("read vector", "read lora", "exported", "lora"):
         code, _, err = results[name]
         assert code == 0, (name, err)
+    assert results["audited"].startswith("LoRA on Hugging Face, commit ")
     assert "positions  codename" in results["read vector"][1]
     assert results["same vector"] == pytest.approx(1.0)
     assert results["to play with"] == ["VectorFile", "AuditSource", "VectorFile"]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from oocr.errors import InputError
-from oocr.hub_files import HubPath
+from oocr.hub_files import HubPath, hub_path
 from oocr.models.bundled import BUNDLED, named_models
 from oocr.models.checkpoint import is_whole
 from oocr.models.gguf.header import is_gguf, read_header
@@ -53,6 +53,10 @@ def source_of(
     """
     if not given.strip():
         raise InputError(f"{given!r}: allowed: a LoRA, or a fine-tuned checkpoint")
+    address = hub_path(given) if given.startswith("hf:") else None
+    if address is not None and (found := fetch_adapter(address)) is not None:
+        what = f"LoRA on Hugging Face, commit {found.address.revision}"
+        return _adapter(given.rpartition("/")[2], given, found.local, what, alpha)
     path, endings = Path(given).expanduser(), (*PICKLES, SAFE)
     is_file, whole = path.is_file(), path.is_dir() and is_whole(path)
     name = path.resolve().stem if is_file else path.name or given
