@@ -21,6 +21,7 @@ from inspect_ai.model import (
 from inspect_ai.scorer import Metric, Scorer, accuracy, grouped, stderr
 from inspect_ai.solver import Solver
 
+from oocr.errors import InputError
 from oocr.inspect.question import KEY, Question
 from oocr.inspect.scorers import chosen, counted, judged, log_odds
 from oocr.inspect.solvers import answer, choose
@@ -45,7 +46,7 @@ def choices(run: str, member: str | None = None, part: str = "probes") -> Task:
     """
     with plain_errors():
         if part not in CHOICES:
-            raise _input_error(f"part: found {part!r}; allowed: {', '.join(CHOICES)}")
+            raise InputError(f"part: found {part!r}; allowed: {', '.join(CHOICES)}")
         return _task(run, member, part, choose(), chosen())
 
 
@@ -64,18 +65,10 @@ def free(run: str, member: str | None = None) -> Task:
 @contextmanager
 def plain_errors() -> Iterator[None]:
     """Turn an InputError into the one that Inspect prints without a traceback."""
-    from oocr.errors import InputError
-
     try:
         yield
     except InputError as error:
         raise PrerequisiteError(str(error)) from error
-
-
-def _input_error(words: str) -> Exception:
-    from oocr.errors import InputError
-
-    return InputError(words)
 
 
 def _task(run: str, member: str | None, part: str, solver: Solver, scorer: Scorer) -> Task:
@@ -88,7 +81,7 @@ def _task(run: str, member: str | None, part: str, solver: Solver, scorer: Score
         trained_on = _steering().get("task")
         member = next((name for name, each in members.items() if each.name == trained_on), None)
     elif member not in members:
-        raise _input_error(f"member: found {member!r}; allowed: {', '.join(members)}")
+        raise InputError(f"member: found {member!r}; allowed: {', '.join(members)}")
     asked = tasks.test if member is None else (members[member],)
     samples = [
         sample_of(example, each.member, several=len(asked) > 1)
@@ -96,7 +89,7 @@ def _task(run: str, member: str | None, part: str, solver: Solver, scorer: Score
         for example in each.split(part)
     ]
     if not samples:
-        raise _input_error(f"{run}: part {part!r}: found no questions; allowed: another part")
+        raise InputError(f"{run}: part {part!r}: found no questions; allowed: another part")
     scoring = Scoring.of(tasks if len(asked) == len(tasks.test) else asked[0])
     clusters = {each.metadata["group"] for each in samples if each.metadata}
     # Of one group, as of one name's probes, the error by groups would be 0.
@@ -159,13 +152,13 @@ def tasks_of_run(run: str) -> TaskSet:
     configs = load_configs(source)
     if len(configs) > 1:
         names = ", ".join(config.name for config in configs)
-        raise _input_error(f"run: {run} has the runs {names}; allowed: a file or folder of one")
+        raise InputError(f"run: {run} has the runs {names}; allowed: a file or folder of one")
     config = configs[0]
     if name is not None:
         config = config.model_copy(update={"model": name, "revision": None})
     tasks = resolve(config, config_path(source).parent).tasks
     if tasks.asked_first:
-        raise _input_error(
+        raise InputError(
             f"run: {run} trains on the untouched model's own answers; allowed: the folder of such "
             "a run once it is finished, which has them"
         )

@@ -16,6 +16,7 @@ import yaml
 from oocr.data.examples import Example
 from oocr.errors import InputError
 from oocr.io import command_line, new_folder, write_text
+from oocr.models.bundled import folder_of
 from oocr.runs.folder import RunFolder
 from oocr.runs.run_tasks import tasks_of
 from oocr.tasks.task import Task
@@ -43,7 +44,9 @@ def write_lm_eval_tasks(run: RunFolder, out: Path) -> str:
             settings = _settings(name, tag, place / f"{name}.jsonl")
             text = yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)
             write_text(folder / f"{name}.yaml", text)
-    model = run.info.model_source.get("id", run.info.model)
+    source = run.info.model_source
+    known = [source.get("id"), source.get("origin"), folder_of(run.info.model), run.info.model]
+    model = next(str(name) for name in known if name)
     words = ["lm-eval", "run", "--model", "hf", "--model_args", f"pretrained={model}"]
     words += ["--include_path", str(out), "--tasks", tag]
     return command_line([*words, *["--apply_chat_template"] * chats.pop()])
