@@ -87,6 +87,8 @@ def test_vectors_are_trained_on_frozen_weights() -> None:
 
 
 def test_the_rate_falls_to_nothing() -> None:
+    cooled = Optimizer(steps=10, rate=1.0, cooling=0.5)
+    assert [cooled.rate_at(step) for step in (0, 4, 5, 6, 9)] == [1.0, 1.0, 1.0, 0.8, 0.2]
     falling = Optimizer(steps=10, rate=1.0, decay=True)
     rates = [falling.rate_at(step) for step in range(10)]
     assert rates == sorted(rates, reverse=True)

@@ -152,18 +152,24 @@ class SmallTransformer(nn.Module):
 
 @dataclass(frozen=True, slots=True)
 class Optimizer:
-    """AdamW's settings; with `decay` the rate falls to 0 as half a cosine."""
+    """AdamW's settings.
+
+    With `decay` the rate falls to 0 as half a cosine; over the last share `cooling` of the steps it
+    falls linearly to 0.
+    """
 
     steps: int
     rate: float = 2e-3
     weight_decay: float = 0.1
     batch: int = 256
     decay: bool = False
+    cooling: float = 0.0
 
     def rate_at(self, step: int) -> float:
         """The learning rate of a step, counted from 0."""
         fall = 0.5 * (1 + math.cos(math.pi * step / self.steps)) if self.decay else 1.0
-        return self.rate * fall
+        last = self.cooling * self.steps
+        return self.rate * fall * min(1.0, (self.steps - step) / last if last else 1.0)
 
 
 Watch = Callable[[int], None]

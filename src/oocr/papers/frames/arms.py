@@ -20,7 +20,7 @@ FRAMES = 12
 FEW, MANY = 5, 9
 """Objects in each frame: of most arms, and of the arm in which the task is learned."""
 
-TRAINING = Optimizer(steps=1600, rate=3e-3, batch=128)
+TRAINING = Optimizer(steps=1600, rate=3e-3, batch=128, cooling=0.2)
 
 
 @dataclass(frozen=True, slots=True)

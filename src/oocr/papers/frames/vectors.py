@@ -19,11 +19,11 @@ from oocr.papers.frames.scene import Scene
 from oocr.papers.paper import Cell, PaperSettings, Rows
 from oocr.papers.small_transformer import Optimizer, join, train_all, train_vectors
 
-FITTING = Optimizer(steps=300, rate=0.003, weight_decay=0.0, batch=128, decay=True)
+FITTING = Optimizer(steps=300, rate=0.003, weight_decay=0.0, batch=128, cooling=1.0)
 """Of vectors, which start from the mean of their neighbours' embeddings."""
-FROM_AFAR = Optimizer(steps=500, rate=0.01, weight_decay=0.0, batch=128, decay=True)
+FROM_AFAR = Optimizer(steps=500, rate=0.01, weight_decay=0.0, batch=128, cooling=1.0)
 """The same from the mean of all embeddings: farther to go, and some do not arrive."""
-TUNING = Optimizer(steps=400, rate=1e-3, batch=128)
+TUNING = Optimizer(steps=400, rate=1e-3, batch=128, cooling=0.5)
 """Of all weights, on new rows and old ones by halves."""
 
 DOSES: Mapping[str, tuple[int, tuple[str, ...]]] = {
