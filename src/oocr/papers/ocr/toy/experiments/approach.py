@@ -23,6 +23,7 @@ from oocr.papers.ocr.toy.networks import Parameters, output_value
 from oocr.papers.ocr.toy.regularized import PENALTIES, descend, path
 from oocr.papers.ocr.toy.world import World
 from oocr.papers.paper import Cell, Experiment, PaperSettings, Rows
+from oocr.words import counted
 
 Way = Literal["path", "path from 1e-4", "combined path", "descent", "AdamW"]
 SHAPES = ((5, 1, 8), (5, 4, 16), (5, 1, 3), (5, 2, 2))
@@ -214,7 +215,7 @@ def _along_the_path(table: pl.DataFrame, pairs: int, bridges: int, tests: int) -
         lines,
         "penalty, 10 to the minus",
         "ratio of margins",
-        title=f"{bridges} bridge and {tests} test names a pair: g = {gap:.2f}",
+        title=f"{counted(bridges, 'bridge')} and {tests} test names a pair: g = {gap:.2f}",
         level=gap,
         ticks=range(2, 8),
         limits=(-0.05, 1.1),
