@@ -6,6 +6,7 @@ The paper's runs, predicted, on 1 to 512 GPUs: run after run, and all runs at th
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 
 from oocr.runs.read_config import PAPER, config_path, load_configs
 from oocr.runs.time_estimate import Gpu, gpu_of, prediction
@@ -41,23 +42,27 @@ def at_once(runs: list[list[list[PlannedJob]]], workers: int, start: float) -> S
     return schedule(merged, workers, start)
 
 
+def rows(runs: list[list[list[PlannedJob]]], start: float) -> Iterator[str]:
+    """Lines of Markdown: hours, and how much of so many workers' time one worker would need."""
+    yield "| GPUs | run after run, h | efficiency | all at once, h | efficiency | recording |"
+    yield "|---|---|---|---|---|---|"
+    for workers in WORKERS:
+        cells = [str(workers)]
+        for how in (one_after_another, at_once):
+            alone, made = how(runs, 1, start), how(runs, workers, start)
+            share = alone.seconds / (workers * made.seconds)
+            cells += [f"{made.seconds / 3600:.1f}", f"{share:.0%}"]
+        cells.append(f"{made.recordings / (workers * made.seconds):.0%}")
+        yield f"| {' | '.join(cells)} |"
+    for workers in WORKERS[1:]:
+        yield f"\n{workers} workers, all at once: {at_once(runs, workers, start).limit()}."
+    yield f"\n{sum(len(stage) for run in runs for stage in run)} jobs in {len(runs)} runs."
+
+
 def main(memory: str = "80GB") -> None:
     """Print the curves."""
-    gpu = gpu_of(memory)
-    runs, start = planned(PAPER, gpu)
-    print("| GPUs | one run after another, h | at work | all at once, h | at work | recording |")
-    print("|---|---|---|---|---|---|")
-    for workers in WORKERS:
-        turns, together = (how(runs, workers, start) for how in (one_after_another, at_once))
-        cells = [str(workers)]
-        for made in (turns, together):
-            cells += [f"{made.seconds / 3600:.1f}", f"{made.efficiency:.0%}"]
-        share = together.recordings / (together.workers * together.seconds)
-        print(f"| {' | '.join([*cells, f'{share:.1%}'])} |", flush=True)
-    most = at_once(runs, WORKERS[-1], start)
-    print(f"\n{WORKERS[-1]} workers, all at once: {most.limit()}.")
-    jobs = sum(len(stage) for run in runs for stage in run)
-    print(f"{jobs} jobs; a worker starts in {start:.0f} s, assumed.")
+    for line in rows(*planned(PAPER, gpu_of(memory))):
+        print(line, flush=True)
 
 
 if __name__ == "__main__":

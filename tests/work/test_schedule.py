@@ -40,6 +40,17 @@ def test_each_worker_records_a_task_once() -> None:
     assert "loading the model" in schedule([jobs(1, 1)], 2, 60.0).limit()
 
 
+def test_a_worker_stays_with_a_task_that_it_has_recorded() -> None:
+    stage = [
+        *jobs(9, 9, 9, task="a", recording=5.0),
+        *jobs(10, 10, 10, task="b", recording=5.0),
+    ]
+    made = schedule([stage], 2, 0.0)
+    assert made.recordings == 5 + 5, "each has begun with another task"
+    short = [*jobs(10, 4, task="a", recording=5.0), *jobs(10, task="b", recording=5.0)]
+    assert schedule([short], 1, 0.0).seconds == 34
+
+
 def test_a_plan_says_what_many_take(call: Call, tiny: Tiny, tmp_path) -> None:
     source = write_yaml(tmp_path / "run.yaml", tiny.config().settings)
     plan = prediction(load_configs(source)[0], tmp_path)

@@ -1,8 +1,10 @@
 """How long a run takes with many workers: the longest job first, each to whoever is free first.
 
 A stage begins when the one before is whole. A worker loads the model once, and records a task's
-texts when it takes its first job of that task. Seconds are those of `oocr.runs.time_estimate`: arms
-that are trained side by side, which one worker does, count as if they did not share their passes.
+texts when it takes its first job of that task. Among jobs that are not much shorter than the
+longest left, it prefers those of tasks that it knows, then those of tasks that nobody has begun
+(`oocr.work.shared_jobs` does the same). Seconds are those of `oocr.runs.time_estimate`: arms that
+are trained side by side, which one worker does, count as if they did not share their passes.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from oocr.engine.training import stack_tokens
 from oocr.runs.arms import ArmPlan, grouped
 from oocr.runs.memory_estimate import RunSample
 from oocr.runs.time_estimate import Gpu, arm_cost, pass_cost, pass_over, seconds_each
+from oocr.work.shared_jobs import STAYS
 
 LOADED = 1e9
 """Bytes of weights that a process loads in a second, assumed: of a fast network disk."""
@@ -121,18 +124,29 @@ def start_seconds(weights: int) -> float:
     return STARTED + weights / LOADED
 
 
+def _next(left: Sequence[PlannedJob], known: set[str], begun: set[str]) -> int:
+    """The place of the job that a worker takes next; the longest is the first."""
+    dear = [job for job in left if job.seconds >= STAYS * left[0].seconds]
+    ours = (place for place, job in enumerate(dear) if known.issuperset(job.recording))
+    fresh = (place for place, job in enumerate(dear) if begun.isdisjoint(job.recording))
+    return next(ours, next(fresh, 0))
+
+
 def schedule(stages: Sequence[Sequence[PlannedJob]], workers: int, start: float) -> Schedule:
-    """Give the longest job first, to the worker that is free first."""
+    """Give the longest job first, or one of a task that it knows, to whoever is free first."""
     known: list[set[str]] = [set() for _ in range(workers)]
     now, recordings, jobs = start, 0.0, 0.0
     times: list[StageTime] = []
     for stage in (list(each) for each in stages if each):
         free = [(now, worker) for worker in range(workers)]
         end, spent = now, 0.0
-        for job in sorted(stage, key=lambda job: -job.seconds):
+        left, begun = sorted(stage, key=lambda job: -job.seconds), set[str]()
+        while left:
             at, worker = heapq.heappop(free)
+            job = left.pop(_next(left, known[worker], begun))
             new = {task: cost for task, cost in job.recording.items() if task not in known[worker]}
             known[worker] |= new.keys()
+            begun |= job.recording.keys()
             recordings += sum(new.values())
             spent += job.seconds + sum(new.values())
             jobs += job.seconds

@@ -27,6 +27,10 @@ SHORTEST_WAIT, LONGEST_WAIT = 0.1, 0.1
 """Between looks at the folder while there is nothing to do: seconds at first, then leases."""
 
 
+STAYS = 0.5
+"""Share of the longest job's cost from which on a process prefers a job of a task that it knows."""
+
+
 class JobList(Record):
     """The jobs of a stage, with what each costs beside the others; `order` is its place."""
 
@@ -60,6 +64,7 @@ class SharedJobs:
     progress: ProgressReport
     order: int = 0
     tried: set[Path] = field(default_factory=set[Path])
+    known: set[str] = field(default_factory=set[str])
 
     def do(
         self,
@@ -69,6 +74,7 @@ class SharedJobs:
         costs: Sequence[float],
         result: Callable[[Future[Any]], Any],
         most: int,
+        tasks: Sequence[str] = (),
     ) -> None:
         """Do the jobs that nobody else does, the dearest first, until all are done.
 
@@ -79,6 +85,7 @@ class SharedJobs:
             costs: of each; none: all the same.
             result: of a finished future; raises its error.
             most: how many this process does at a time.
+            tasks: whose recordings each of the first jobs needs, which this process then has.
 
         Raises:
             RunError: the disk is full or away, a worker was killed, or jobs failed; the others are
@@ -93,6 +100,8 @@ class SharedJobs:
         self.progress.stage(name, len(jobs))
         order = sorted(range(len(jobs)), key=lambda place: -costs[place])
         todo = {job_name(place): place for place in order}
+        cost = {job_name(place): each for place, each in enumerate(costs)}
+        of = {job_name(place): task for place, task in enumerate(tasks)}
         running: dict[Future[Any], Claim] = {}
         seen, pause, longest = 0, SHORTEST_WAIT, LONGEST_WAIT * self.claims.lease
         while True:
@@ -106,10 +115,15 @@ class SharedJobs:
             mine = [job for job in left if folder / job not in self.tried]
             taken = len(running)
             while mine and len(running) < most:
+                begun = {
+                    task for job, task in of.items() if job in board.claimed or job in board.done
+                }
+                mine = self._preferred(mine, cost, of, begun)
                 claim = self.claims.next(folder, mine, board, lambda job: labels[todo[job]])
                 if claim is None:
                     break
                 mine.remove(claim.job)
+                self.known |= {of[claim.job]} if claim.job in of else set()
                 board.claimed[claim.job] = claim.number
                 _, begin = jobs[todo[claim.job]]
                 running[begin()] = claim
@@ -122,6 +136,23 @@ class SharedJobs:
             else:
                 time.sleep(pause)
             pause = SHORTEST_WAIT if len(running) > taken else min(2 * pause, longest)
+
+    def _preferred(
+        self, jobs: list[str], costs: dict[str, float], tasks: dict[str, str], begun: set[str]
+    ) -> list[str]:
+        """The dearest jobs first, as given; but before them what needs no new recording.
+
+        That is, of those that are not much cheaper: jobs of known tasks, then those of tasks that
+        nobody has begun.
+        """
+        least = STAYS * costs[jobs[0]]
+
+        def rank(job: str) -> int:
+            if costs[job] < least or job not in tasks:
+                return 2
+            return 0 if tasks[job] in self.known else 1 if tasks[job] not in begun else 2
+
+        return sorted(jobs, key=rank)
 
     def _end(
         self,

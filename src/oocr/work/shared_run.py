@@ -104,7 +104,8 @@ class SharedRun:
         for place, group in enumerate(groups):  # what a user deleted is not done
             if not here.issuperset(plan.id for plan in group):
                 (folder / f"{job_name(place)}.done").unlink(missing_ok=True)
-        self.share(name, [*jobs, *others], [*costs, *[0.0] * len(others)])
+        tasks = [group[0].task.train_hash for group in groups]
+        self.share(name, [*jobs, *others], [*costs, *[0.0] * len(others)], tasks)
 
     def _folder(self, name: str) -> Path:
         """Of a stage's claims."""
@@ -115,17 +116,18 @@ class SharedRun:
         name: str,
         jobs: Sequence[tuple[str, Job[Any]]],
         costs: Sequence[float] = (),
+        tasks: Sequence[str] = (),
         *,
         here: bool = False,
     ) -> None:
         """Do a stage's jobs that nobody else does, the dearest first, until all are done.
 
-        `here`: in this process itself, not in its workers.
+        `tasks` are those of the first jobs; `here`: in this process itself, not in its workers.
         """
         begin = [(label, partial(self._submit, label, job, here=here)) for label, job in jobs]
         most = 1 if here else self.stages.spec.workers
         with timed(self.stages.seconds, TIMERS.get(name, name)):
-            self.jobs.do(self._folder(name), name, begin, costs, self.executor.result, most)
+            self.jobs.do(self._folder(name), name, begin, costs, self.executor.result, most, tasks)
 
     def _submit(self, label: str, job: Job[Any], *, here: bool) -> Future[JobResult]:
         if not here:
