@@ -41,7 +41,10 @@ def verdict_table(claims: Sequence[Claim]) -> Group:
 
 
 def claims_table(verdicts: Sequence[PaperVerdict]) -> Group:
-    """Per claim of the paper: its words, then per task its verdict, number and highest null."""
+    """Per claim of the paper: its words, then per task its verdict, number and highest null.
+
+    Below them the reasons why something was not measured.
+    """
     tables = []
     for _, same in groupby(verdicts, key=lambda verdict: verdict.id):
         tasks = list(same)
@@ -54,7 +57,9 @@ def claims_table(verdicts: Sequence[PaperVerdict]) -> Group:
             highest = max((null.value for null in verdict.nulls), default=None)
             null = "" if highest is None else f"null {number(highest)}"
             table.add_row(_verdict(verdict), verdict.subject, _number(verdict), Text(null, "dim"))
-        tables.append(Group(Text(tasks[0].says), table))
+        reasons = dict.fromkeys(verdict.why for verdict in tasks if verdict.found is None)
+        why = [Text(f"  {reason}", "dim") for reason in reasons]
+        tables.append(Group(Text(tasks[0].says), table, *why))
     return Group(*_ruled(tables))
 
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 
+from oocr.claims.analysis_result import NotMeasuredError
+from oocr.errors import InputError
 from oocr.papers.ocr.toy.clean import random_start, training_rows
+from oocr.papers.ocr.toy.experiments.programs import ProgramCell, compute
 from oocr.papers.ocr.toy.max_margin import (
     least_frobenius_square,
     least_gap,
@@ -92,3 +97,11 @@ def test_one_matrix_has_no_test_margin_on_the_whole_path() -> None:
     world = World(pairs=5, bridges=1, tests=3)
     for found in path(training_rows(world), random_start(world, None, 0.01, 0)):
         assert abs(margins(output_value(found), world).ratio) < 0.01
+
+
+def test_without_the_extra_the_programs_cannot_be_tested(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "cvxpy", None)
+    with pytest.raises(InputError, match=r"pip install 'oocr\[papers\]'"):
+        solve(World(pairs=3, bridges=1, tests=1), "nuclear")
+    with pytest.raises(NotMeasuredError, match=r"pip install 'oocr\[papers\]'"):
+        compute(ProgramCell(pairs=3, bridges=1, tests=1, norm="nuclear"))

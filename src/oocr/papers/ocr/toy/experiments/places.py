@@ -1,4 +1,8 @@
-"""Which place of learning implies? New facts written in one place of a trained toy."""
+"""Which place of learning implies? New facts written in one place of a trained toy.
+
+The first stage begins at random weights. From the symmetric start of the paper's main arms (one
+seed, as nothing is drawn) the vectors of the factorized form get to a rank of 0.45, not of 0.
+"""
 
 from __future__ import annotations
 
