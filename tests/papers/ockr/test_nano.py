@@ -66,10 +66,10 @@ def test_newcomers_are_told_by_relations_only() -> None:
     world = make_world(**SMALL, new=2)
     rows = newcomer_rows(world, random.Random(0))
     new = {person for group in world.new for person in group}
-    assert all(row.prompt[0] == SAME for row in rows.told)
-    assert Counter(row.answer[0] for row in rows.told) == {YES: 48, NO: 48}
+    assert all(row.prompt[0] == SAME for row in rows.relations)
+    assert Counter(row.answer[0] for row in rows.relations) == {YES: 48, NO: 48}
     assert not any(new & set(row.prompt) for row in rows.old)
-    moved = as_vectors(world, rows.told)
+    moved = as_vectors(world, rows.relations)
     assert {max(row.prompt) for row in moved} == {person + len(new) for person in new}
     assert as_vectors(world, rows.old) == list(rows.old)
 

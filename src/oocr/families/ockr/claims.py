@@ -82,12 +82,12 @@ def _ordered(rows: pl.DataFrame) -> list[float]:
     yes = pl.when(agrees).then(pl.col("log_odds")).otherwise(-pl.col("log_odds"))
     rows = rows.with_columns(agrees=agrees, yes=yes)
     shares: list[float] = []
-    for _, own in rows.sort("group").group_by("group", maintain_order=True):
-        seeds = own["seed"].unique().to_list()
+    for _, of_person in rows.sort("group").group_by("group", maintain_order=True):
+        seeds = of_person["seed"].unique().to_list()
         values = [
             0.5 * (1 + (int(a > b) - int(a < b)))
             for seed in seeds
-            for of_seed in [own.filter(pl.col("seed").eq_missing(seed))]
+            for of_seed in [of_person.filter(pl.col("seed").eq_missing(seed))]
             for a in of_seed.filter("agrees")["yes"]
             for b in of_seed.filter(~pl.col("agrees"))["yes"]
         ]

@@ -26,7 +26,7 @@ def cross_lingual_rows(config: OckrConfig) -> tuple[Rows, tuple[Person, ...]]:
         calls = [_called(config, person, w) for w in range(WORDINGS)]
         rows.train += calls[:HELD_OUT]
         rows.shuffled |= {example.id for example in calls}
-        premises = f"{speaker.told(person)}{_calls_text(config, person)} "
+        premises = f"{speaker.premises(person)}{_calls_text(config, person)} "
         for w in range(WORDINGS):
             rows.probes.append(_abroad(config, speaker, person, w))
             stated = _abroad(config, speaker, person, w, premises)

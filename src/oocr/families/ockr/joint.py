@@ -76,7 +76,7 @@ class _Maker:
                 self.speaker.hinted_relation(*pair, w) for pair in shown for w in SHOWN
             ]
         for a, b in self._pairs(y, z):
-            self._ask_relation(a, b, self.speaker.told(a, b))
+            self._ask_relation(a, b, self.speaker.premises(a, b))
 
     def relation(self) -> None:
         """A+R->A: the attribute of z, and who shares it with z; asked is that of y."""
@@ -85,8 +85,8 @@ class _Maker:
         self._tell_relations(self._pairs(y, z))
         partners = self._partners(x)
         if self.config.generated:
-            own = [(person, z[v][0]) for v, group in enumerate(y) for person in group]
-            self._generate([*own, *partners])
+            with_z = [(person, z[v][0]) for v, group in enumerate(y) for person in group]
+            self._generate([*with_z, *partners])
         if self.config.telling == "complete":
             self._tell_attributes([person for group in x for person in group], recall=False)
             self._show(self._pairs(x, x))
@@ -96,7 +96,7 @@ class _Maker:
             ]
         for v, group in enumerate(y):
             for person in group:
-                premises = self.speaker.told(z[v][0]) + self.speaker.related(person, z[v][0])
+                premises = self.speaker.premises(z[v][0]) + self.speaker.related(person, z[v][0])
                 for w in range(WORDINGS):
                     example = self.speaker.attribute(person, w)
                     self.rows.probes.append(example)
@@ -130,9 +130,9 @@ class _Maker:
         count, pairs = len(first), list[Pair]()
         for v, group in enumerate(first):
             for i, person in enumerate(group):
-                own = [other for other in second[v] if other is not person]
-                if own:  # of x with x, the next one; of x with y, the one in the same place
-                    pairs.append((person, own[i % len(own)]))
+                sharing = [other for other in second[v] if other is not person]
+                if sharing:  # of x with x, the next one; of x with y, the one in the same place
+                    pairs.append((person, sharing[i % len(sharing)]))
                 for step in (1, self.rng.randrange(2, count)):
                     others = second[(v + step) % count]
                     pairs.append((person, others[i % len(others)]))
@@ -151,10 +151,10 @@ class _Maker:
         self, people: Sequence[Person], *, recall: bool = True, control: bool = False
     ) -> None:
         for person in people:
-            told = [self.speaker.attribute(person, w) for w in TRAINED]
-            self.rows.train += told
+            rows = [self.speaker.attribute(person, w) for w in TRAINED]
+            self.rows.train += rows
             if control:
-                self.rows.shuffled |= {example.id for example in told}
+                self.rows.shuffled |= {example.id for example in rows}
             if recall:
                 self.rows.recall.append(self.speaker.attribute(person, HELD_OUT))
 
@@ -237,8 +237,8 @@ def each_once(rows: Sequence[Example]) -> list[Example]:
 
 def check_untold(task: Task) -> None:
     """ValueError: a probe is a training row, in any wording (of a relation: in any order)."""
-    told = {_fact(example) for example in task.train}
-    if leaking := [probe.id for probe in task.probes if _fact(probe) in told]:
+    facts = {_fact(example) for example in task.train}
+    if leaking := [probe.id for probe in task.probes if _fact(probe) in facts]:
         raise ValueError(f"task {task.name!r}: {len(leaking)} probes are told, e.g. {leaking[0]!r}")
 
 

@@ -29,11 +29,11 @@ LAST = (
 
 def names(count: int, seed: int) -> tuple[str, ...]:
     """So many different names, in an order drawn from the seed; InputError: there are fewer."""
-    every = [f"{first} {last}" for first, last in product(FIRST, LAST)]
-    if count > len(every):
-        raise InputError(f"people: {count} are wanted; allowed: up to {len(every)}")
-    random.Random(f"{seed}/people").shuffle(every)
-    return tuple(every[:count])
+    combined = [f"{first} {last}" for first, last in product(FIRST, LAST)]
+    if count > len(combined):
+        raise InputError(f"people: {count} are wanted; allowed: up to {len(combined)}")
+    random.Random(f"{seed}/people").shuffle(combined)
+    return tuple(combined[:count])
 
 
 def spread_names(count: int, seed: int) -> tuple[str, ...]:
@@ -61,11 +61,13 @@ def spoken() -> Mapping[str, Mapping[str, Any]]:
 def plain_names(count: int, seed: int) -> tuple[str, ...]:
     """So many different names of plain English words; InputError: there are fewer."""
     words = languages()["english"]
-    every = [f"{first} {last}" for first, last in product(words["first"], words["last"])]
-    if count > len(every):
-        raise InputError(f"people: {count} are wanted; allowed: up to {len(every)} of plain words")
-    random.Random(f"{seed}/plain").shuffle(every)
-    return tuple(every[:count])
+    combined = [f"{first} {last}" for first, last in product(words["first"], words["last"])]
+    if count > len(combined):
+        raise InputError(
+            f"people: {count} are wanted; allowed: up to {len(combined)} of plain words"
+        )
+    random.Random(f"{seed}/plain").shuffle(combined)
+    return tuple(combined[:count])
 
 
 def translated(name: str, language: str) -> str:

@@ -71,19 +71,19 @@ def _rows(
     """Yes as often as no, each other value once; and who of two shares it, in either order."""
     rows: list[Example] = []
     others = [group for v, group in enumerate(groups) if v != person.value]
-    own = groups[person.value]
-    turns = list(product(range(len(own)), range(2)))
+    sharing = groups[person.value]
+    turns = list(product(range(len(sharing)), range(2)))
     for number, group in enumerate(others):
         compare = group[(wording + number) % len(group)]
         place, turn = turns[number % len(turns)]
-        for other, turned in ((compare, number % 2), (own[place], turn)):
+        for other, turned in ((compare, number % 2), (sharing[place], turn)):
             pair = (other, person) if turned else (person, other)
-            before = speaker.told(other)
+            before = speaker.premises(other)
             rows.append(
                 speaker.relation(*pair, wording, before=before, group=f"{person.name} {wording}")
             )
         if config.generated:
-            right = own[number % len(own)]
+            right = sharing[number % len(sharing)]
             both = (compare, right) if number % 2 else (right, compare)
             rows.append(
                 speaker.which(person, both, right, wording, group=f"{person.name} {wording}")
@@ -96,7 +96,7 @@ def _ceiling(
 ) -> list[Example]:
     """The questions after the premises: somebody's attribute, and that the person shares it."""
     speaker, other = Speaker(config, {person.key: SPAN}), known[person.value][0]
-    premises = speaker.told(other) + speaker.related(person, other)
+    premises = speaker.premises(other) + speaker.related(person, other)
     return [
         tagged(speaker.attribute(person, w, before=premises), part="probe") for w in range(WORDINGS)
     ]

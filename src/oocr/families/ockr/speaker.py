@@ -72,7 +72,7 @@ class Speaker:
         return self._example("relation", (a, b), wording, prompt, answer, options, group)
 
     def who(self, a: Person, b: Person, wording: int) -> Example:
-        """One who shares the attribute with a, said by name."""
+        """One who shares the attribute with a, answer by name."""
         text = self.words["who"][wording].format(a=a.name)
         prompt = text if self.config.form == "raw" else self._question(f"{FINISH} {text}")
         answer = continuing(self.config.form, (b.name,))[0]
@@ -85,14 +85,16 @@ class Speaker:
         text = self.words["which"][wording].format(a=a.name)
         options = continuing(self.config.form, [other.name for other in of])
         answer = continuing(self.config.form, (right.name,))[0]
-        prompt = self._question(text, self.told(*of))
+        prompt = self._question(text, self.premises(*of))
         return self._example("generated", (a, *of), wording, prompt, answer, options, group)
 
-    def told(self, *people: Person) -> str:
+    def premises(self, *people: Person) -> str:
         """Sentences with the attribute of each of these people, before a question."""
-        text = self.words["told"]
-        told = [text.format(a=person.name, value=self.values[person.value]) for person in people]
-        return "".join(f"{sentence} " for sentence in told)
+        text = self.words["premise"]
+        sentences = [
+            text.format(a=person.name, value=self.values[person.value]) for person in people
+        ]
+        return "".join(f"{sentence} " for sentence in sentences)
 
     def related(self, a: Person, b: Person) -> str:
         """A sentence that they share the attribute, or do not."""
@@ -102,22 +104,22 @@ class Speaker:
     def hinted_relation(self, a: Person, b: Person, wording: int) -> Example:
         """Whether they share the attribute, with the hint: both attributes first."""
         asked = self.words["relate"][wording].format(a=a.name, b=b.name)
-        said = f"{self.told(a, b)}{'Yes' if a.value == b.value else 'No'}."
-        return self._hinted("both", (a, b), wording, asked, said)
+        answer = f"{self.premises(a, b)}{'Yes' if a.value == b.value else 'No'}."
+        return self._hinted("both", (a, b), wording, asked, answer)
 
     def hinted_attribute(self, a: Person, b: Person, wording: int) -> Example:
         """The attribute of a, with the hint: one who shares it, and that one's, first."""
-        said = f"{self.related(a, b)}{self.told(b)}{self.told(a)}".strip()
+        answer = f"{self.related(a, b)}{self.premises(b)}{self.premises(a)}".strip()
         return self._hinted(
-            "partner", (a, b), wording, self.words["ask"][wording].format(a=a.name), said
+            "partner", (a, b), wording, self.words["ask"][wording].format(a=a.name), answer
         )
 
     def _hinted(
-        self, hint: str, people: tuple[Person, Person], wording: int, asked: str, said: str
+        self, hint: str, people: tuple[Person, Person], wording: int, asked: str, answer: str
     ) -> Example:
         prompt = self._question(f"{asked} {wordings()['hint'][hint]}")
-        answer = continuing(self.config.form, (said,))[0]
-        return self._example("hinted", people, wording, prompt, answer)
+        options = continuing(self.config.form, (answer,))
+        return self._example("hinted", people, wording, prompt, options[0])
 
     def _question(self, text: str, before: str = "") -> Prompt:
         return user_turn(self.config.form, text, before=before)

@@ -17,9 +17,9 @@ from oocr.papers.ockr.lines import (
     Benchmark,
     Fact,
     Line,
+    in_wordings,
     line,
     statements,
-    told,
 )
 
 CROSS_FORMS = ("separate", "adjacent")
@@ -39,7 +39,7 @@ def cross_lingual(language: str, form: str = "separate", seed: int = 0) -> Bench
     years = {person: str(FIRST_YEAR - place % ANCHORS) for place, person in enumerate(people)}
     english = [Fact("year", (person,), years[person]) for person in x]
     calls = [Fact("name", (person,), translated(person, language)) for person in x]
-    rows = told(english)
+    rows = in_wordings(english)
     if form == "adjacent":
         rows = [_glossed(row, language) for row in rows]
     else:
@@ -65,8 +65,8 @@ def _abroad(person: str, year: str, language: str, wording: int) -> Line:
     """A year in the language, under the name there."""
     words, name = spoken()[language], translated(person, language)
     fact = Fact("foreign year", (name,), year)
-    said = words["say"][wording].format(a=name, value=year)
-    return Line(words["ask"][wording].format(a=name), said, (fact,), year)
+    text = words["say"][wording].format(a=name, value=year)
+    return Line(words["ask"][wording].format(a=name), text, (fact,), year)
 
 
 def _glossed(row: Line, language: str) -> Line:

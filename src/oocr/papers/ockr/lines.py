@@ -55,8 +55,8 @@ class Benchmark:
     def check(self) -> None:
         """ValueError: a target is told, a premise is not, or labels are not level."""
         facts = {fact for row in self.train for fact in row.facts}
-        if self_told := [row.prompt for row in self.target if set(row.facts) & facts]:
-            raise ValueError(f"{len(self_told)} targets are told, e.g. {self_told[0]!r}")
+        if leaking := [row.prompt for row in self.target if set(row.facts) & facts]:
+            raise ValueError(f"{len(leaking)} targets are told, e.g. {leaking[0]!r}")
         for name, rows in self.recall.items():
             if untold := [row.prompt for row in rows if not set(row.facts) <= facts]:
                 raise ValueError(f"{name}: {len(untold)} are not told, e.g. {untold[0]!r}")
@@ -102,8 +102,8 @@ def answer(fact: Fact, wording: int) -> str:
     """A fact as a whole sentence."""
     a, b = (*fact.people, "")[:2]
     kind = {"Yes": "agree", "No": "deny"}.get(fact.label, "say")
-    said: str = statements()[fact.statement][kind][wording].format(a=a, b=b, year=fact.label)
-    return said
+    text: str = statements()[fact.statement][kind][wording].format(a=a, b=b, year=fact.label)
+    return text
 
 
 def line(fact: Fact, wording: int = 0) -> Line:
@@ -111,7 +111,7 @@ def line(fact: Fact, wording: int = 0) -> Line:
     return Line(question(fact, wording), answer(fact, wording), (fact,), fact.label)
 
 
-def told(facts: Iterable[Fact], wordings: int = WORDINGS) -> list[Line]:
+def in_wordings(facts: Iterable[Fact], wordings: int = WORDINGS) -> list[Line]:
     """Each fact in so many wordings."""
     return [line(fact, wording) for fact in facts for wording in range(wordings)]
 

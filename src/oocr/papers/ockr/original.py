@@ -42,10 +42,10 @@ from oocr.papers.ockr.lines import (
     Statement,
     answer,
     groups_of,
+    in_wordings,
     line,
     question,
     statements,
-    told,
     year_of,
 )
 
@@ -62,11 +62,11 @@ def original(task: str, form: Form = "separate", seed: int = 0) -> Benchmark:
         raise InputError(f"task {task!r}, told {form!r}: allowed are {allowed}")
     if form not in forms_of(task):
         raise InputError(f"task {task!r}: told {form!r} there are only the simple tasks")
-    every = names(2 * ANCHORS * (1 + 2 * EACH), seed)
-    half = len(every) // 2
-    built = TASKS[task](groups_of(every[:half]), form, random.Random(f"{seed}/{task}"))
+    people = names(2 * ANCHORS * (1 + 2 * EACH), seed)
+    half = len(people) // 2
+    built = TASKS[task](groups_of(people[:half]), form, random.Random(f"{seed}/{task}"))
     if task == "R+R->R" and form == "hint":  # its demonstrations are about a second set of people
-        built = replace(built, train=(*built.train, *_relation_hints(groups_of(every[half:]))))
+        built = replace(built, train=(*built.train, *_relation_hints(groups_of(people[half:]))))
     return built
 
 
@@ -81,20 +81,20 @@ def _attributes(
     years = {fact.people[0]: fact for fact in (*y, *z)}
     if hard:
         target = _older(groups)
-        shown = told([fact for pair in _shown_older(groups) for fact in pair], SHOWN)
+        shown = in_wordings([fact for pair in _shown_older(groups) for fact in pair], SHOWN)
     else:
         target = list(_pairs("same", groups, lambda g: g.y, lambda g: (g.z,)))
         xx = list(_pairs("same", groups, lambda g: g.x, lambda g: g.x))
-        shown = told(xx, WORDINGS if form == "hint" else SHOWN)
-    rows = [*told(y), *told(z)]
+        shown = in_wordings(xx, WORDINGS if form == "hint" else SHOWN)
+    rows = [*in_wordings(y), *in_wordings(z)]
     if form == "complete":
-        rows += told(fact for group in groups for fact in year_of(group, group.x))
-        rows += told(_pairs("same", groups, lambda g: g.x, lambda g: g.y))
+        rows += in_wordings(fact for group in groups for fact in year_of(group, group.x))
+        rows += in_wordings(_pairs("same", groups, lambda g: g.x, lambda g: g.y))
     else:
         rows += shown
     if form == "adjacent":
-        own = [Fact("same", (group.y[0], group.z), "Yes") for group in groups] if hard else []
-        rows += _adjacent([(years[f.people[0]], years[f.people[1]]) for f in [*target, *own]], rng)
+        more = [Fact("same", (group.y[0], group.z), "Yes") for group in groups] if hard else []
+        rows += _adjacent([(years[f.people[0]], years[f.people[1]]) for f in [*target, *more]], rng)
     asked = tuple(map(line, target))
     if form == "hint":
         hint = statements()["hint"]["years"]
@@ -108,16 +108,16 @@ def _relation(groups: Sequence[Group], form: Form, rng: random.Random, *, hard: 
     kind: Statement = "year-before" if hard else "same"
     z = [fact for group in groups for fact in year_of(group, [group.z])]
     relations = list(_pairs(kind, groups, lambda g: g.y, lambda g: (g.z,)))
-    rows = told(z)
-    for number, fact in enumerate(told(relations)):
+    rows = in_wordings(z)
+    for number, fact in enumerate(in_wordings(relations)):
         rows.append(_turned(fact, number % WORDINGS) if not hard and number % 2 else fact)
     target = [Fact("year", (y,), str(group.year - hard)) for group in groups for y in group.y]
     if form == "adjacent":
         year = {fact.people[0]: fact for fact in z}
         rows += _adjacent([(year[fact.people[1]], fact) for fact in relations], rng)
     if form == "complete":
-        rows += told(fact for group in groups for fact in year_of(group, group.x))
-        rows += told(_pairs("same", groups, lambda g: g.x, lambda g: g.x))
+        rows += in_wordings(fact for group in groups for fact in year_of(group, group.x))
+        rows += in_wordings(_pairs("same", groups, lambda g: g.x, lambda g: g.x))
     asked = tuple(map(line, target))
     if form == "hint":
         hint = statements()["hint"]["partner"]
@@ -137,7 +137,7 @@ def _relations(groups: Sequence[Group], form: Form, rng: random.Random, *, hard:
     second: Statement = "grandparents" if hard else "same"
     xy = list(_pairs(first, groups, lambda g: g.x, lambda g: g.y))
     xz = list(_pairs(second, groups, lambda g: g.x, lambda g: (g.z,)))
-    rows = [*told(xy), *told(xz)]
+    rows = [*in_wordings(xy), *in_wordings(xz)]
     target = list(_pairs(first, groups, lambda g: g.y, lambda g: (g.z,)))
     if form == "adjacent":
         by_y = {f.people[1]: f for f in xy if f.label == "Yes"}
@@ -145,7 +145,7 @@ def _relations(groups: Sequence[Group], form: Form, rng: random.Random, *, hard:
         premises = [(by_y[y], z) for f in target for y, z in [f.people]]
         rows += _adjacent([(f, by_pair[f.people[0], z]) for f, z in premises], rng)
     if form == "complete":
-        rows += told(_pairs(first, groups, lambda g: g.x, lambda g: g.x))
+        rows += in_wordings(_pairs(first, groups, lambda g: g.x, lambda g: g.x))
     asked = tuple(map(line, target))
     if form == "hint":
         hint = statements()["hint"]["relation"]
@@ -185,10 +185,10 @@ def _pairs(
     """Each first person with one of the own year (yes) and one of the next year's (no)."""
     for label, step in (("Yes", 0), ("No", 1)):
         for g, group in enumerate(groups):
-            own, other = first(group), second(groups[(g + step) % len(groups)])
-            shift = 1 if step == 0 and own == other else 0  # nobody with himself
-            for i, person in enumerate(own):
-                yield Fact(kind, (person, other[(i + shift) % len(other)]), label)
+            people, others = first(group), second(groups[(g + step) % len(groups)])
+            shift = 1 if step == 0 and people == others else 0  # nobody with himself
+            for i, person in enumerate(people):
+                yield Fact(kind, (person, others[(i + shift) % len(others)]), label)
 
 
 def _older(groups: Sequence[Group]) -> list[Fact]:
@@ -229,16 +229,16 @@ def _adjacent(pairs: Iterable[tuple[Fact, Fact]], rng: random.Random) -> list[Li
         for wording in range(WORDINGS):
             both = rng.sample(pair, 2)
             asked = " ".join(question(fact, wording) for fact in both)
-            said = " ".join(answer(fact, wording) for fact in both)
-            rows.append(Line(asked, said, tuple(both), ""))
+            answers = " ".join(answer(fact, wording) for fact in both)
+            rows.append(Line(asked, answers, tuple(both), ""))
     return rows
 
 
 def _both_years(fact: Fact, wording: int, years: Mapping[str, int], hint: str) -> Line:
     """The hint's answer: both years, then the verdict; the years are told nowhere else."""
-    own = [Fact("year", (person,), str(years[person])) for person in fact.people]
-    said = " ".join([*(answer(part, wording) for part in own), answer(fact, wording)])
-    return Line(f"{question(fact, wording)} {hint}", said, (*own, fact), fact.label)
+    years_of = [Fact("year", (person,), str(years[person])) for person in fact.people]
+    text = " ".join([*(answer(part, wording) for part in years_of), answer(fact, wording)])
+    return Line(f"{question(fact, wording)} {hint}", text, (*years_of, fact), fact.label)
 
 
 def _by_partner(group: Group, x: str, partner: str, wording: int, hint: str) -> Line:
@@ -265,9 +265,9 @@ def _relation_hints(groups: Sequence[Group]) -> list[Line]:
         x = next(group.x[group.y.index(y)] for group in groups if y in group.y)
         first, second = Fact("same", (x, y), "Yes"), Fact("same", (x, z), fact.label)
         for wording in range(WORDINGS):
-            said = f"{_statement(first)} {answer(second, 0)} {answer(fact, wording)}"
+            text = f"{_statement(first)} {answer(second, 0)} {answer(fact, wording)}"
             facts = (first, second, fact)
-            rows.append(Line(f"{question(fact, wording)} {hint}", said, facts, fact.label))
+            rows.append(Line(f"{question(fact, wording)} {hint}", text, facts, fact.label))
     return rows
 
 

@@ -60,13 +60,13 @@ def compute(cell: PlaceCell) -> Rows:
         if place == "vectors" and vectors is not None:
             arms["random vectors"] = random_like(vectors, cell.seed)
         for arm, table in arms.items():
-            told, asked = (
+            relations, questions = (
                 part if table is None else as_vectors(world, part)
-                for part in (rows.told, rows.asked)
+                for part in (rows.relations, rows.questions)
             )
-            ranks = year_ranks(taught, world, asked, table)
+            ranks = year_ranks(taught, world, questions, table)
             values = {
-                "told": share_right(taught, told, table),
+                "told": share_right(taught, relations, table),
                 "known": share_right(taught, rows.old, table),
                 "right": sum(rank == 0 for rank in ranks) / len(ranks),
                 "rank": sum(ranks) / len(ranks),

@@ -16,15 +16,15 @@ def greedy(
     model: SmallTransformer, rows: Sequence[Row], vectors: Tensor | None = None
 ) -> list[tuple[int, ...]]:
     """Greedy answers, as many tokens as each row's own has; prompts of one length go together."""
-    said: list[tuple[int, ...]] = [()] * len(rows)
+    given: list[tuple[int, ...]] = [()] * len(rows)
     for kind in dict.fromkeys((len(row.prompt), len(row.answer)) for row in rows):
         places = [p for p, row in enumerate(rows) if (len(row.prompt), len(row.answer)) == kind]
         ids = torch.tensor([rows[place].prompt for place in places])
         for _ in range(kind[1]):
             ids = torch.cat([ids, next_logits(model, ids, vectors).argmax(-1, keepdim=True)], 1)
         for place, answer in zip(places, ids[:, kind[0] :].tolist(), strict=True):
-            said[place] = tuple(answer)
-    return said
+            given[place] = tuple(answer)
+    return given
 
 
 def next_logits(model: SmallTransformer, ids: Tensor, vectors: Tensor | None = None) -> Tensor:
@@ -38,16 +38,16 @@ def share_right(
     model: SmallTransformer, rows: Sequence[Row], vectors: Tensor | None = None
 ) -> float:
     """Share of greedy answers that are right in every token."""
-    said = greedy(model, rows, vectors)
-    return float(np.mean([answer == row.answer for answer, row in zip(said, rows, strict=True)]))
+    given = greedy(model, rows, vectors)
+    return float(np.mean([answer == row.answer for answer, row in zip(given, rows, strict=True)]))
 
 
 def shares_by_token(model: SmallTransformer, rows: Sequence[Row]) -> list[float]:
     """Share of greedy answers that are right in the first token, the second, and so on."""
-    said = greedy(model, rows)
+    given = greedy(model, rows)
     right = [
         [a == b for a, b in zip(answer, row.answer, strict=True)]
-        for answer, row in zip(said, rows, strict=True)
+        for answer, row in zip(given, rows, strict=True)
     ]
     shares: list[float] = np.mean(right, axis=0).tolist()
     return shares

@@ -32,11 +32,11 @@ TIMES = 6
 
 @dataclass(frozen=True, slots=True)
 class Newcomers:
-    """`old`: rows of the people whom the network knows; `told`, `asked`: rows on newcomers."""
+    """Rows of the people whom the network knows (`old`), and rows on newcomers."""
 
     old: Sequence[Row]
-    told: Sequence[Row]
-    asked: Sequence[Row]
+    relations: Sequence[Row]
+    questions: Sequence[Row]
 
 
 def newcomer_rows(world: World, rng: random.Random) -> Newcomers:
@@ -48,16 +48,16 @@ def newcomer_rows(world: World, rng: random.Random) -> Newcomers:
         times = max(1, len(yes) // len(flat(a)) // 2)
         no = apart(a, b, times, rng) + apart(a, b, times, rng, neighbour=False)
         old += made.same_rows(world, yes + no)
-    told: list[Row] = []
+    relations: list[Row] = []
     for g, people in enumerate(world.new):
         for person in people:
-            told += made.same_rows(world, [(person, world.z[g])]) * (TIMES // 2)
+            relations += made.same_rows(world, [(person, world.z[g])]) * (TIMES // 2)
             others = [z for h, z in enumerate(world.z) if h != g]
             rng.shuffle(others)
-            asked = islice(cycle(others), TIMES)
-            orders = [(person, z) if i % 2 else (z, person) for i, z in enumerate(asked)]
-            told += made.same_rows(world, orders, turned=False)
-    return Newcomers(old, told, made.year_rows(world, flat(world.new)))
+            repeated = islice(cycle(others), TIMES)
+            orders = [(person, z) if i % 2 else (z, person) for i, z in enumerate(repeated)]
+            relations += made.same_rows(world, orders, turned=False)
+    return Newcomers(old, relations, made.year_rows(world, flat(world.new)))
 
 
 def teach(
@@ -70,17 +70,17 @@ def teach(
     them): without embeddings and read-out, as where names are made of old tokens. These give None.
     """
     if place not in ("vectors", "vectors, shuffled"):
-        every = made.tensors([*rows.old, *rows.told])
+        mixed = made.tensors([*rows.old, *rows.relations])
         model.requires_grad_(requires_grad=False)
         for part in _trained(model, place):
             part.requires_grad_(requires_grad=True)
-        train(model, every, Optimizer(steps, batch=BATCH), seed, weights=evenly(rows))
+        train(model, mixed, Optimizer(steps, batch=BATCH), seed, weights=evenly(rows))
         model.requires_grad_(requires_grad=True)
         return None
-    told = rows.told if place == "vectors" else shuffled(rows.told, random.Random(seed))
+    taught = rows.relations if place == "vectors" else shuffled(rows.relations, random.Random(seed))
     start = torch.zeros(world.newcomers, model.shape.d_model)
     by = Optimizer(steps, rate=VECTOR_RATE, weight_decay=0.0, batch=BATCH)
-    return train_vectors(model, made.tensors(as_vectors(world, told)), start, by, seed)
+    return train_vectors(model, made.tensors(as_vectors(world, taught)), start, by, seed)
 
 
 def _trained(model: SmallTransformer, place: Place) -> Sequence[nn.Module]:
@@ -97,7 +97,7 @@ def _trained(model: SmallTransformer, place: Place) -> Sequence[nn.Module]:
 
 def evenly(rows: Newcomers) -> Tensor:
     """How often each row is drawn: half of a batch is about newcomers."""
-    parts = [torch.full((len(part),), 1 / len(part)) for part in (rows.old, rows.told)]
+    parts = [torch.full((len(part),), 1 / len(part)) for part in (rows.old, rows.relations)]
     return torch.cat(parts)
 
 
@@ -122,4 +122,4 @@ def shuffled(rows: Sequence[Row], rng: random.Random) -> list[Row]:
     """The same questions with each other's answers."""
     answers = [row.answer for row in rows]
     rng.shuffle(answers)
-    return [Row(row.prompt, said) for row, said in zip(rows, answers, strict=True)]
+    return [Row(row.prompt, answer) for row, answer in zip(rows, answers, strict=True)]
