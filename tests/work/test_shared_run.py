@@ -166,5 +166,7 @@ def test_the_command_takes_a_run_or_its_folder(call: Call, tiny: Tiny, copy: Pat
     code, out, err = call("work", copy, "--lease", "5")
     assert (code, err) == (0, "")
     assert f"report: {copy / 'report.html'}" in out
-    code, _, err = call("work", copy / "nothing")
-    assert code == 2
+    assert call("work", copy / "nothing").code == 2
+    code, _, err = call("work", copy, "--seeds", "3")
+    assert (code, "it would be another run (tiny-" in err) == (2, True)
+    assert "leave device at auto" in call("work", copy, "--devices", "0").err

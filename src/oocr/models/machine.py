@@ -72,7 +72,7 @@ def gpu_groups(numbers: Sequence[int] | None, each: int) -> list[GpuGroup]:
     if len(chosen) < each:
         raise InputError(
             f"gpus_per_worker: {each}, but there are {len(chosen)} GPUs to use "
-            f"(here: {allowed}); allowed: 1 to {len(chosen)}"
+            f"(here: {allowed}); allowed: 1 to {max(1, len(chosen))}"
         )
     return [GpuGroup(chosen[at : at + each]) for at in range(0, len(chosen) - each + 1, each)]
 
