@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -16,9 +17,11 @@ from oocr.errors import InputError
 from oocr.papers import PAPERS
 from oocr.papers.execute import ExperimentResult, do_paper
 from oocr.papers.measure import mean_finding, values_of
-from oocr.papers.paper import Cell, Experiment, Paper, PaperSettings, Rows
+from oocr.papers.paper import Cell, Experiment, ModelExperiment, Paper, PaperSettings, Rows
 from oocr.report.papers_page import build_paper_page
+from oocr.runs.context import RunContext
 from tests.command_line import Call
+from tests.tiny_run import Tiny
 
 
 class CountCell(Cell):
@@ -95,6 +98,31 @@ def test_processes_give_the_same_rows(tmp_path: Path) -> None:
     assert alone.table.equals(together.table)
 
 
+def count_blocks(cell: Cell, context: RunContext) -> Rows:
+    return [{"number": float(context.model.n_blocks)}]
+
+
+def test_a_cell_of_a_language_model_gets_it_loaded(tiny: Tiny, tmp_path: Path) -> None:
+    def cells(settings: PaperSettings) -> list[Cell]:
+        return [Cell(seed=seed, model=name) for name in settings.models for seed in range(3)]
+
+    blocks = ModelExperiment(
+        "blocks",
+        "numbers",
+        "blocks are counted",
+        cells,
+        count_blocks,
+        analyse,
+        config=lambda _: tiny.config(),
+    )
+    asked = replace(paper(tmp_path, []), experiments=(blocks,), claims=())
+    settings = PaperSettings(models=(str(tiny.path),))
+    (result,) = do_paper(asked, settings, tmp_path, console=Console(quiet=True), again=["oocr"])
+    assert result.subject == result.analysis.model == str(tiny.path)
+    assert [finding.found.value for finding in result.analysis.findings] == [4]
+    assert result.analysis.findings[0].units == 3
+
+
 def test_a_cell_that_cannot_be_computed_gives_its_reason(tmp_path: Path) -> None:
     result = done(paper(tmp_path / "marks", [-1.0]), tmp_path / "runs")
     (verdict,) = result.judged
@@ -145,3 +173,13 @@ def test_papers_are_named_in_the_help_and_wrong_calls_refused(call: Call) -> Non
     assert "asks no language model" in call(*words).err
     both = call("reproduce", "--model", "a", "--model", "b")
     assert "--paper oocr takes one model" in both.err
+
+
+def test_a_model_that_is_not_there_is_refused_before_anything_is_computed(
+    call: Call, tmp_path: Path
+) -> None:
+    nowhere, out = tmp_path / "nowhere", tmp_path / "runs"
+    refused = call("reproduce", "--paper", "ocr", "--quick", "--model", nowhere, "--out", out)
+    assert refused.code == 2
+    assert f"--model: {str(nowhere)!r}" in refused.err
+    assert not out.exists()

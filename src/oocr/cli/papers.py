@@ -36,7 +36,10 @@ def reproduce_paper(
         raise InputError(f"--model: --paper {name}{asked} asks no language model")
     settings = PaperSettings(quick=quick, **({"models": tuple(models)} if models else {}))
     console, again = Console(), _again(name, models, out, quick=quick)
-    results = do_paper(paper, settings, out, console=console, again=again, workers=workers)
+    try:
+        results = do_paper(paper, settings, out, console=console, again=again, workers=workers)
+    except InputError as error:
+        raise InputError(f"--model: {error}") if models else error from error
     order = [claim.id for claim in paper.claims]
     verdicts = [verdict for result in results for verdict in result.judged]
     verdicts.sort(key=lambda verdict: order.index(verdict.id))

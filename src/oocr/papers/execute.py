@@ -19,6 +19,7 @@ from rich.console import Console
 
 from oocr.claims.analysis_result import AnalysisResult, NotMeasuredError
 from oocr.claims.page_claims import KeptAnalysis, PaperVerdict
+from oocr.errors import InputError
 from oocr.io import command_line, is_kept, key_of, lock_of, locked, write_json
 from oocr.papers.paper import (
     AnyExperiment,
@@ -30,6 +31,7 @@ from oocr.papers.paper import (
     Rows,
     Summary,
 )
+from oocr.runs.config import RunConfig
 from oocr.runs.context import RunContext
 from oocr.runs.executor import (
     MOST_WORKERS,
@@ -41,7 +43,7 @@ from oocr.runs.executor import (
     plan_workers,
 )
 from oocr.runs.folder import kept_rows
-from oocr.runs.memory_estimate import memory_estimate
+from oocr.runs.memory_estimate import check_weights, memory_estimate, outline_for
 from oocr.runs.memory_plan import parts_of, room_for
 from oocr.runs.progress import ProgressReport, progress_on
 from oocr.runs.resolve import resolve
@@ -124,25 +126,40 @@ def do_paper(
     """Compute what is missing of a paper's cells in the folder `out`, and judge its claims.
 
     `again` are the words of the command that redoes it; progress is printed.
+
+    InputError: a model that is not there or has no room; before anything is computed.
     """
     worker = Worker(lambda text: console.print(f"  {text}", highlight=False, markup=False))
     reasons: dict[str, list[str]] = {}
     works: dict[str, list[CellWork]] = {}
+    asking_models = [one for one in paper.experiments if isinstance(one, ModelExperiment)]
     with Executor(worker) as executor, progress_on(console) as progress:
+        for asking in asking_models:
+            for name in dict.fromkeys(cell.model for cell in asking.cells(settings)):
+                _check_model(asking.config(name), worker)
         plain = [one for one in paper.experiments if isinstance(one, Experiment)]
         for experiment in plain:
             cells = dict.fromkeys(experiment.cells(settings))
             works[experiment.name] = [CellWork.of(experiment, cell, out) for cell in cells]
         _do_plain(plain, works, reasons, executor, workers, progress)
-        for asking in paper.experiments:
-            if isinstance(asking, ModelExperiment):
-                _do_on_models(asking, settings, out, works, reasons, executor, workers, progress)
+        for asking in asking_models:
+            _do_on_models(asking, settings, out, works, reasons, executor, workers, progress)
     results = [
         _judged(paper, experiment, subject, of_subject, reasons[experiment.name], again)
         for experiment in paper.experiments
         for subject, of_subject in _by_subject(experiment, works[experiment.name]).items()
     ]
     return results + [_summed_up(paper, summary, results, again) for summary in paper.summaries]
+
+
+def _check_model(config: RunConfig, worker: Worker) -> None:
+    """Refuse a model by its configuration file; one that is not here yet is loaded."""
+    check_weights(config)
+    try:
+        outline_for(config, counted=False)
+    except InputError:
+        worker.model(config)
+    resolve(config, Path())
 
 
 def _do_plain(
