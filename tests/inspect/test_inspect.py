@@ -18,6 +18,7 @@ pytest.importorskip("inspect_ai", reason="needs the extra: inspect")
 import inspect_ai
 from inspect_ai import Task
 from inspect_ai._util.error import PrerequisiteError
+from inspect_ai._util.registry import registry_info
 from inspect_ai.dataset import MemoryDataset, Sample
 from inspect_ai.log import EvalLog, read_eval_log
 from inspect_ai.model import (
@@ -37,13 +38,13 @@ from inspect_ai.solver import generate
 from oocr.data.examples import Example, FreeTextExample
 from oocr.errors import InputError
 from oocr.evals.score_table import Scores
-from oocr.inspect.scorers import chosen, counted, judged
+from oocr.inspect.scorers import chosen, counted, judged, log_odds
 from oocr.inspect.solvers import answer, choose
 from oocr.inspect.steering import Arguments
 from oocr.inspect.tasks import choices, sample_of
 from oocr.steering.vectors import Vector
 from tests.command_line import Call
-from tests.tiny_run import environment, rows_of
+from tests.tiny_run import environment, rows_of, write_yaml
 
 
 @pytest.fixture
@@ -262,6 +263,16 @@ def test_an_interval_over_one_member_is_over_its_questions() -> None:
     found: Any = counted(scoring, "probes")(scores)  # type: ignore[call-arg,operator]
     assert found["score"] == 0.5
     assert found["score_low"] < 0.3 < 0.7 < found["score_high"]
+
+
+def test_a_task_that_is_scored_by_log_odds_has_their_mean(tmp_path: Path) -> None:
+    scores = [SampleScore(score=Score(value="C", metadata={"log_odds": x})) for x in (1.0, -4.0)]
+    mean: Any = log_odds()
+    assert mean(scores) == -1.5
+    settings = {"task": {"family": "nano", "part": "risk"}, "model": "nano"}
+    made = choices(run=str(write_yaml(tmp_path / "risk.yaml", settings)))
+    named = {registry_info(metric).name for metric in made.metrics}
+    assert any(name.endswith("log_odds") for name in named)
 
 
 @pytest.mark.parametrize(

@@ -97,7 +97,7 @@ def _task(run: str, member: str | None, part: str, solver: Solver, scorer: Score
     metrics: list[Metric] = [accuracy(), error]
     if scoring.measure == "accuracy":
         metrics.append(counted(scoring.model_dump(mode="json"), part))
-    elif part != "free":
+    if tasks.score == "log_odds" and part != "free":
         metrics.append(log_odds())
     metrics.append(grouped(accuracy(), "facet", all=False))
     return Task(
