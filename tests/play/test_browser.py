@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
 import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,7 +18,7 @@ from oocr.play.sources import Playground
 from tests.play.page import KEY
 from tests.tiny_run import Tiny
 
-CHROMIUM = Path("/usr/bin/chromium")
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 SWITCHES = [
     "--no-sandbox",
     "--disable-gpu",
@@ -76,10 +76,11 @@ def server(play: Playground) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
-    if not CHROMIUM.is_file():
-        pytest.skip(f"{CHROMIUM} is not here")
+    path = next((found for name in BROWSERS if (found := shutil.which(name))), None)
+    if path is None:
+        pytest.skip(f"needs one of {', '.join(BROWSERS)}")
     with playwright.sync_playwright() as running:
-        started = running.chromium.launch(executable_path=str(CHROMIUM), args=SWITCHES)
+        started = running.chromium.launch(executable_path=path, args=SWITCHES)
         yield started
         started.close()
 
