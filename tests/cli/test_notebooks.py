@@ -41,9 +41,11 @@ def shown(cell: dict[str, Any]) -> list[str]:
 def by_kernel(paths: list[Path]) -> list[dict[str, Any]]:
     """The code cells of all notebooks as one kernel runs them, each one's names apart."""
     nbformat, nbclient = (importlib.import_module(name) for name in ("nbformat", "nbclient"))
-    clear = nbformat.v4.new_code_cell("%reset -f")
-    code = [[nbformat.v4.new_code_cell("".join(c["source"])) for c in cells(p)] for p in paths]
-    book = nbformat.v4.new_notebook(cells=[cell for part in code for cell in (*part, clear)])
+    new = nbformat.v4.new_code_cell
+    code = [[new("".join(cell["source"])) for cell in cells(path)] for path in paths]
+    book = nbformat.v4.new_notebook(
+        cells=[cell for part in code for cell in (new("%reset -f"), *part)]
+    )
     nbclient.NotebookClient(book, timeout=300, kernel_name="python3").execute()
     return [cell for part in code for cell in part]
 
