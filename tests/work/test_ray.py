@@ -1,6 +1,6 @@
 """A run on a real Ray cluster of two nodes; worker, node and driver are killed in turn.
 
-Where Ray is not installed only what is refused is tested. By hand: `pytest tests/work/test_ray.py`.
+Where Ray is not installed only what is refused is tested. By hand: `pytest -m slow tests/work`.
 """
 
 from __future__ import annotations
@@ -88,6 +88,7 @@ def at_work(out: Path, count: int) -> list[int]:
     raise AssertionError("nobody is at work")
 
 
+@pytest.mark.slow
 def test_worker_node_and_driver_are_killed_in_turn(
     cluster: Any, tiny: Tiny, tmp_path: Path
 ) -> None:
