@@ -77,6 +77,8 @@ def test_early_and_late_are_compared_setting_by_setting() -> None:
     assert found["input-vector"].units == 3
     assert found["input-vector"].found.value == pytest.approx((0.95 + 0.95 + 0.75) / 3)
     assert found["early-minus-late"].found.value == pytest.approx((0.95 + 0.95 + 0.75) / 3)
+    assert found["output-vector-unlike"].units == 1
+    assert found["output-vector"].units == 3
     assert len(effects(analyses())) == 2 * 3 + 2 * 2 + 2
     missing = analyse({"ocr-language": {}, "ocr-blocks": {"m": analyses()["ocr-blocks"]["m"]}})
     assert "vector-minus-weights" in missing.missing

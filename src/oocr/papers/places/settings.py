@@ -45,6 +45,8 @@ class Setting:
         null: the name of the findings' null that counts as no effect.
         marks: place -> the experiment and the id of its finding.
         of_models: measured for each language model.
+        alike: words of fact and consequence belong together, so that what raises one may raise the
+            other by likeness alone, also at the output.
     """
 
     id: str
@@ -53,6 +55,7 @@ class Setting:
     best: float
     marks: Mapping[Place, tuple[str, str]] = field(default_factory=dict)
     of_models: bool = False
+    alike: bool = False
     null: str = "chance"
 
 
@@ -111,6 +114,7 @@ SETTINGS: tuple[Setting, ...] = (
             "output vector": ("ocr-language", "city-vectors-all-tokens"),
         },
         of_models=True,
+        alike=True,
     ),
     Setting(
         "code-bridges",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 
 from oocr.charts.dots import dot_panel
 from oocr.charts.figure import Figure, Tables, figure_of
@@ -28,11 +29,14 @@ def analyse(analyses: Analyses) -> AnalysisResult:
         raise NotMeasuredError("none of the settings was measured")
     result = AnalysisResult(rows=[effect.row() for effect in every])
     known = [effect for effect in every if effect.setting.known]
-    for place in PLACES:
-        by_setting = _at(known, place)
+    unlike = [effect for effect in known if not effect.setting.alike]
+    groups = {"": (known, ""), "-unlike": (unlike, ", words of fact and consequence not alike")}
+    for place, (ending, (some, more)) in product(PLACES, groups.items()):
+        by_setting = _at(some, place)
         if by_setting:
-            words = f"effect where the frozen weights hold the map ({SCALE}), {PLACES[place].label}"
-            id = place.lower().replace(" ", "-")
+            words = "effect where the frozen weights hold the map"
+            words = f"{words}{more} ({SCALE}), {PLACES[place].label}"
+            id = place.lower().replace(" ", "-") + ending
             values = list(by_setting.values())
             result.findings.append(
                 mean_finding(id, words, values, unit=UNIT, nulls={"chance": 0.0})

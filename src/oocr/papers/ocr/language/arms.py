@@ -163,6 +163,7 @@ def _learned(
         batch_lines=BATCH,
         steps=cell.steps if full else LORA_STEPS,
         learning_rate=cell.rate if full else None,
+        until=None,  # what follows comes after the rows are learned
     )
 
 

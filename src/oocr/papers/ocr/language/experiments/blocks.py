@@ -220,4 +220,5 @@ EXPERIMENT = ModelExperiment(
     analyse=analyse,
     figure=figure,
     config=run_of,
+    version="2",
 )
