@@ -32,9 +32,7 @@ def cross_lingual_rows(config: OckrConfig) -> tuple[Rows, tuple[Person, ...]]:
             stated = _abroad(config, speaker, person, w, premises)
             rows.ceiling.append(tagged(stated, part="probe"))
     others = [person for group in people.y for person in group]
-    rows.train += [
-        _abroad(config, speaker, person, w) for person in others for w in range(WORDINGS)
-    ]
+    rows.train += [_abroad(config, speaker, person, w) for person in others for w in TRAINED]
     calls = [_called(config, p, HELD_OUT) for group in people.x for p in group]
     options = tuple(sorted({example.answer for example in calls}))
     for example in calls:
