@@ -99,7 +99,7 @@ class SharedRun:
     def train(self, name: str, plans: Sequence[ArmPlan], others: Sequence[Any] = ()) -> None:
         """A stage of arms, and of jobs beside them."""
         groups, jobs, costs = self.stages.arm_jobs(plans)
-        folder = self._folder(name)
+        folder = self.folder(name)
         here = {path.name for path in self.stages.folder.glob("*")}
         for place, group in enumerate(groups):  # what a user deleted is not done
             if not here.issuperset(plan.id for plan in group):
@@ -107,7 +107,7 @@ class SharedRun:
         tasks = [group[0].task.train_hash for group in groups]
         self.share(name, [*jobs, *others], [*costs, *[0.0] * len(others)], tasks)
 
-    def _folder(self, name: str) -> Path:
+    def folder(self, name: str) -> Path:
         """Of a stage's claims."""
         return self.root / name.replace(" ", "-")
 
@@ -127,7 +127,7 @@ class SharedRun:
         begin = [(label, partial(self._submit, label, job, here=here)) for label, job in jobs]
         most = 1 if here else self.stages.spec.workers
         with timed(self.stages.seconds, TIMERS.get(name, name)):
-            self.jobs.do(self._folder(name), name, begin, costs, self.executor.result, most, tasks)
+            self.jobs.do(self.folder(name), name, begin, costs, self.executor.result, most, tasks)
 
     def _submit(self, label: str, job: Job[Any], *, here: bool) -> Future[JobResult]:
         if not here:

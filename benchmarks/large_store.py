@@ -1,0 +1,95 @@
+"""`python -m benchmarks.large_store FOLDER` times a store with 8,000 finished arms.
+
+The arms are copies of one, in a new folder that should be removed afterwards.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.tiny_run import Tiny
+
+from oocr.io import key_of
+from oocr.leases import Claims, Done
+from oocr.runs import grid
+from oocr.runs.executor import Executor, Worker
+from oocr.runs.progress import ProgressReport
+from oocr.runs.resolve import resolve
+from oocr.runs.run import PreparedRun, RunStages, new_run_folder, run_stages, workers_for
+from oocr.work.shared_jobs import SharedJobs, job_name
+from oocr.work.shared_run import SharedRun
+from oocr.work.status import status_of
+
+
+def finished(stages: RunStages) -> list[grid.ArmPlan]:
+    """The plans of the reported arms, whose folders are all there."""
+    config, tasks = stages.prepared.run.config, stages.tasks
+    _, jobs, _ = stages.arm_jobs(grid.selection_plans(config, tasks))
+    arms = [arm for _, trained in stages.each(jobs) for arm in trained]
+    plans = grid.reported_plans(config, tasks, stages.select(arms))
+    context = stages.executor.worker.open(stages.spec, stages.prepared.tokens)
+    groups, _, _ = stages.arm_jobs(plans)
+    for group in groups:
+        keys = [plan.key(context) for plan in group]
+        for plan, own in zip(group, keys, strict=True):
+            key, target = key_of(own, keys), stages.folder / plan.id
+            same = {"id": plan.id, "method": plan.method, "role": plan.role, "key": key}
+            record = arms[0].record.model_copy(
+                update={**same, "seed": plan.seed, "layer": plan.layer}
+            )
+            target.mkdir(parents=True)
+            (target / "key").write_text(key)
+            (target / "arm.json").write_text(record.model_dump_json(indent=1) + "\n")
+            arms[0].rows.write_parquet(target / "rows.parquet")
+    return plans
+
+
+@contextmanager
+def timed(what: str) -> Iterator[None]:
+    """Print the seconds, and those of this process's own work."""
+    began, own = time.perf_counter(), time.process_time()
+    yield
+    seconds, cpu = time.perf_counter() - began, time.process_time() - own
+    print(f"{what}: {seconds:.2f} s ({cpu:.2f} s of work)", flush=True)
+
+
+def main(root: Path) -> None:
+    """Make the store, and time what is done with it."""
+    root.mkdir()
+    tiny, worker = Tiny(root), Worker()
+    grids = {"learning_rates": [0.1], "steps": [2, 4], "sweep": True, "layers": [0, 1, 2, 3]}
+    config = tiny.config(
+        seeds=1000,
+        vector=grids,
+        adapter={**grids, "rank": 2},
+        explain={"enabled": False, "examples": 0},
+    )
+    worker.put(config, tiny.model)
+    prepared = PreparedRun.of(resolve(config, Path()), tiny.model)
+    report = ProgressReport()
+    with Executor(worker) as executor, Claims() as claims:
+        spec, folder = workers_for(prepared, report), new_run_folder(prepared, root / "runs")
+        with run_stages(prepared, executor, spec, folder, report) as stages:
+            plans = finished(stages)
+            shared = SharedRun(stages, SharedJobs(claims, report))
+            groups, jobs, _ = stages.arm_jobs(plans)
+            markers = shared.folder("training")
+            markers.mkdir(parents=True)
+            done = Done(host="a", seconds=1.0).model_dump_json()
+            for place in range(len(groups)):
+                (markers / f"{job_name(place)}.done").write_text(done)
+            print(f"{len(plans)} arms in {len(groups)} jobs")
+            with timed("oocr work, to find out what is left"):
+                shared.train("training", plans)
+            with timed("oocr status"):
+                status_of(folder)
+            with timed("all rows read, once, by the process that writes the results"):
+                stages.each(jobs)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
