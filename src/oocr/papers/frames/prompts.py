@@ -23,8 +23,9 @@ from oocr.papers.paper import Cell, ModelExperiment, PaperSettings, Rows
 from oocr.runs.config import RunConfig
 from oocr.runs.context import RunContext
 
+UNLINKED = "frames only, unlinked"
 LADDER: Mapping[str, tuple[FactKind, ...]] = {
-    "frames only, unlinked": ("seen",),
+    UNLINKED: ("seen",),
     "trajectory": ("seen", "step"),
     "map": ("seen", "map"),
     "frame coordinates and map": ("coordinates", "map"),
@@ -48,7 +49,7 @@ class PromptCell(Cell):
 
 def cells(settings: PaperSettings) -> list[PromptCell]:
     """The ladder in three houses, and with filler; in a quick look a part of it in one house."""
-    quick = ("frames only, unlinked", "trajectory", "oracle", ARITHMETIC)
+    quick = (UNLINKED, "trajectory", "oracle", ARITHMETIC)
     every: list[PromptCell] = []
     for model in settings.models:
         for seed in settings.seeds(3, 1):
@@ -117,27 +118,30 @@ def analyse(table: pl.DataFrame) -> AnalysisResult:
         + pl.when(pl.col("filler") > 0).then(pl.lit(", filler between")).otherwise(pl.lit(""))
     )
     units = ["seed"] if table["seed"].n_unique() >= FEWEST else ["seed", "pair"]
-    unit = "house" if len(units) == 1 else "pair of frames"
-    values: dict[str, dict[str, float]] = {}
-    unlinked = None
-    for name in table["prompt"].unique(maintain_order=True).to_list():
-        rows = table.filter(pl.col("prompt") == name)
-        across, near = rows.filter(pl.col("gap") != "0"), rows.filter(pl.col("gap") == "0")
-        values[name] = _accuracy(across, units)
-        mean = sum(values[name].values()) / len(values[name])
-        unlinked = mean if unlinked is None else unlinked
+    unit = "house" if len(units) == 1 else "frame pair"
+    prompts = table["prompt"].unique(maintain_order=True).to_list()
+    apart = {name: table.filter(pl.col("prompt") == name) for name in prompts}
+    values = {
+        name: _accuracy(rows.filter(pl.col("gap") != "0"), units) for name, rows in apart.items()
+    }
+    nulls = {"chance": 0.5}
+    if UNLINKED in values:
+        nulls[UNLINKED] = _mean(values[UNLINKED])
+    for name, rows in apart.items():
+        words = "".join(letter if letter.isalnum() else " " for letter in name).split()
         finding = mean_finding(
-            "prompt-" + "-".join("".join(c if c.isalnum() else " " for c in name).split()),
+            f"prompt-{'-'.join(words)}",
             f"sides and orders right across frames, in the prompt: {name}",
             list(values[name].values()),
             unit=unit,
             bounds=SHARE,
-            nulls={"chance": 0.5, "frames only, unlinked": unlinked},
+            nulls={null: value for null, value in nulls.items() if null != name},
         )
         result.findings.append(finding)
-        covisible = float(near["right"].to_numpy().mean())
-        result.rows.append({"row": name, "across": mean, "co-visible": covisible})
-    for first, second in (("oracle", "trajectory"), ("trajectory", "frames only, unlinked")):
+        covisible = float(rows.filter(pl.col("gap") == "0")["right"].to_numpy().mean())
+        row = {"row": name, "across": _mean(values[name]), "co-visible": covisible}
+        result.rows.append(row)
+    for first, second in (("oracle", "trajectory"), ("trajectory", UNLINKED)):
         with result.attempt():
             if not {first, second} <= values.keys():
                 raise NotMeasuredError(f"{first}, {second}: not computed here")
@@ -151,6 +155,10 @@ def analyse(table: pl.DataFrame) -> AnalysisResult:
                 )
             )
     return result
+
+
+def _mean(values: Mapping[str, float]) -> float:
+    return sum(values.values()) / len(values)
 
 
 def _accuracy(rows: pl.DataFrame, units: list[str]) -> dict[str, float]:

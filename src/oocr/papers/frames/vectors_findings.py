@@ -101,15 +101,14 @@ def _arms(result: AnalysisResult, table: pl.DataFrame) -> None:
                 ceiling=1.0,
             ),
         ]
+    other = "vector of another scene"
     result.findings.append(
         mean_finding(
             "transfer",
-            f"{words}, with a vector that was trained in another house",
-            list(values["vector of another scene"].values()),
+            f"{words}: a vector that was trained in another house, less a random vector",
+            differences(values[other], values["random vector"]),
             unit=unit,
-            bounds=SHARE,
-            nulls={name: nulls[name] for name in ("random vector", "mean vector")},
-            ceiling=sum(found.values()) / len(found),
+            bounds=SIGNED,
         )
     )
 
