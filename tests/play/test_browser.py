@@ -140,6 +140,42 @@ def test_a_preset_changes_the_prompt_and_its_answer(opened: Open) -> None:
     assert opened.text_of("steered") != opened.text_of("untouched")
 
 
+def test_the_slider_ends_where_it_is_let_go(opened: Open) -> None:
+    page = opened.page
+    opened.text_of("steered")
+    page.evaluate(
+        "[...Array(40).keys()].forEach(i => { const range = document.querySelector('.range');"
+        " range.value = String(-3 + 0.14 * i); range.dispatchEvent(new Event('input')); })"
+    )
+    value = page.locator(".exact").first.input_value()
+    opened.wait("document.querySelector('#run').textContent === 'Run'")
+    drawn = opened.text_of("steered")
+    page.locator(".exact").first.fill("1")
+    opened.wait("document.querySelector('#run').textContent === 'Run'")
+    page.locator(".exact").first.fill(value)
+    page.wait_for_timeout(200)
+    opened.wait("document.querySelector('#run').textContent === 'Run'")
+    assert opened.text_of("steered") == drawn
+    assert page.locator("#lanes h3").last.inner_text().endswith(f"× {value}")
+
+
+def test_all_arms_stand_beside_each_other(opened: Open) -> None:
+    page = opened.page
+    opened.text_of("steered")
+    page.get_by_role("button", name="all", exact=True).click()
+    opened.text_of("pinned-0")
+    opened.text_of("pinned-1")
+    titles = page.locator("#lanes h3").all_inner_texts()
+    assert [title.split(",")[0] for title in titles] == [
+        "Untouched",
+        "LoRA",
+        "mean of the LoRA",
+        "vector",
+    ]
+    page.get_by_role("button", name="all", exact=True).click()
+    opened.wait("document.querySelectorAll('.lane').length === 2")
+
+
 def test_the_address_brings_the_state_back(opened: Open, browser: Any) -> None:
     page = opened.page
     opened.text_of("steered")

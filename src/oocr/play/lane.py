@@ -14,9 +14,8 @@ An event is a JSON object with a `type`:
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor
@@ -27,7 +26,7 @@ from oocr.errors import InputError
 from oocr.models.language_model import LanguageModel
 from oocr.models.position_limits import position_limits
 from oocr.play.reader import Reader
-from oocr.play.settings import TextSettings
+from oocr.play.settings import SteeringUse, TextSettings
 from oocr.play.steering import SteeredTokens, SteeringSource, applied, used
 from oocr.play.turns import Event
 from oocr.steering.vectors import Vector
@@ -123,7 +122,11 @@ def _direction(sources: Mapping[str, SteeringSource], id: str) -> Vector | None:
     return source.steering if source and isinstance(source.steering, Vector) else None
 
 
-def _prompt_event(model: LanguageModel, prompt: EncodedPrompt, active: Any) -> Event:
+def _prompt_event(
+    model: LanguageModel,
+    prompt: EncodedPrompt,
+    active: Sequence[tuple[SteeringSource, SteeringUse]],
+) -> Event:
     text, offsets = text_of(model.tokenizer, prompt.ids)
     special = set(model.tokenizer.all_special_ids)
     marks = {

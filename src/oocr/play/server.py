@@ -19,7 +19,7 @@ from starlette.routing import Route
 from oocr.errors import InputError
 from oocr.io import Record
 from oocr.models.bundled import millions
-from oocr.play.curve import POINTS, curve_events
+from oocr.play.curve import POINTS, SMALL, curve_events
 from oocr.play.guard import MOST_BYTES, Guard
 from oocr.play.lane import takes_turns, text_events
 from oocr.play.recipe import as_python, as_yaml
@@ -163,6 +163,7 @@ def start_values(play: Playground, opening: TextSettings | None) -> dict[str, An
             "dtype": str(model.dtype).removeprefix("torch."),
             "device": str(model.device),
             "chat": model.has_chat_template,
+            "quick": model.parameters <= SMALL,
         },
         "sources": [source.describe() for source in play.sources.values()],
         "probe_sets": [probe_set.describe() for probe_set in play.probe_sets.values()],

@@ -49,7 +49,7 @@ export class Lane {
     if (key === this.key && (this.done || this.abort)) return false;
     this.stop();
     this.key = key;
-    this.done = false;
+    this.done = this.answered = false; // answered: its first token is there
     const abort = (this.abort = new AbortController());
     this.root.classList.add("running");
     try {
@@ -75,6 +75,7 @@ export class Lane {
   }
 
   take(event) {
+    if (event.type === "token" || event.type === "end" || event.type === "error") this.answered = true;
     switch (event.type) {
       case "waiting":
         this.status.textContent = `waits for ${event.ahead} other${event.ahead > 1 ? "s" : ""}`;

@@ -69,12 +69,20 @@ function run(only = false) {
   else { steered.mirror(untouched); bars(); }
   refresh();
   after("address", 250, () => history.replaceState(null, "", toFragment(state)));
-  Promise.all(work).then((ended) => { refresh(); if (ended.some(Boolean)) after("say", 900, say); });
+  Promise.all(work).then((ended) => { refresh(); if (drawn) runSteered(); if (ended.some(Boolean)) after("say", 900, say); });
   after("curve", 350, drawCurve);
+}
+
+// While the slider is drawn: a text that has no token yet is waited for, then the latest is asked for.
+let drawn = false;
+function runSteered() {
+  if (steered.abort && !steered.answered) drawn = true;
+  else { drawn = false; run(true); }
 }
 
 function seen(lane, event) {
   if (event.type === "gone") { gone(); return; }
+  if (drawn && lane === steered && steered.answered) setTimeout(runSteered);
   $("notice").hidden = true;
   if (lane === untouched && !active(state.steering).length) steered.mirror(untouched);
   if (event.type === "options") bars();
@@ -173,7 +181,8 @@ function changed(use, what) {
   if (use === focus()) curve.at(use.on === false ? 0 : use.strength);
   const colour = colourOf(state.steering);
   if (what !== "strength" && what !== "where" && colour !== state.colour) { state.colour = colour; $("colour").value = colour; run(); return; }
-  run(true);
+  if (what === "strength") runSteered();
+  else run(true);
 }
 
 const colourOf = (uses) => {
