@@ -1,6 +1,7 @@
-"""`python -m benchmarks.many_workers [GPU memory]` prints the table of docs/many-machines.md.
+"""`python -m benchmarks.many_workers [WORD …]` prints the table of docs/many-machines.md.
 
-The paper's runs, predicted, on 1 to 512 GPUs: run after run, and all runs at the same time.
+The paper's runs on 80 GB GPUs (those whose names hold one of the words), predicted, on 1 to 512 of
+them: run after run, and all runs at the same time.
 """
 
 from __future__ import annotations
@@ -59,11 +60,12 @@ def rows(runs: list[list[list[PlannedJob]]], start: float) -> Iterator[str]:
     yield f"\n{sum(len(stage) for run in runs for stage in run)} jobs in {len(runs)} runs."
 
 
-def main(memory: str = "80GB") -> None:
+def main(*words: str) -> None:
     """Print the curves."""
-    for line in rows(*planned(PAPER, gpu_of(memory))):
+    names = [name for name in PAPER if not words or any(word in name for word in words)]
+    for line in rows(*planned(tuple(names), gpu_of("80GB"))):
         print(line, flush=True)
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:2])
+    main(*sys.argv[1:])
