@@ -35,6 +35,8 @@ LADDER: Mapping[str, tuple[FactKind, ...]] = {
 """What the prompt holds. The last says where the two objects are, and nothing of the others: an
 arithmetic probe."""
 ARITHMETIC = "two coordinates"
+ABLE = 0.65
+"""Accuracy that one of two prompts has to reach before what the other adds is judged."""
 PAIRS, QUICK_PAIRS = 10, 4
 """Pairs of each kind and bin of the gap; both orders of each are asked."""
 
@@ -145,6 +147,11 @@ def analyse(table: pl.DataFrame) -> AnalysisResult:
         with result.attempt():
             if not {first, second} <= values.keys():
                 raise NotMeasuredError(f"{first}, {second}: not computed here")
+            if (best := max(_mean(values[first]), _mean(values[second]))) < ABLE:
+                raise NotMeasuredError(
+                    f"{first} less {second}: the better of the two is right in {best:.2f}, "
+                    f"{ABLE:g} are needed to compare them"
+                )
             result.findings.append(
                 mean_finding(
                     f"prompt-{first.split(',')[0]}-minus-{second.split(',')[0].split()[0]}",
