@@ -171,7 +171,8 @@ def test_one_vector_places_an_object() -> None:
     }
     assert right(told, scene.language.answers(scene.network, told, vectors), "exact") > 0.95
     assert exact["vector"] > max(0.4, exact["mean"] + 0.25)
-    assert exact["random"] < 0.2  # a guess, always the commonest offset, is right in .11
+    # The walk comes back, so that many objects are near the middle, where such vectors lie.
+    assert exact["random"] < 0.25
     # What the network itself was trained on and asked, among objects that it knows.
     assert right(scene.lines, scene.language.answers(scene.network, scene.lines), "exact") > 0.98
 
