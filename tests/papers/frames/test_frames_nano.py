@@ -24,7 +24,7 @@ from oocr.papers.frames.arms_findings import standardized
 from oocr.papers.frames.probe import r2, ridge
 from oocr.papers.frames.scene import Scene
 from oocr.papers.frames.tokens import Language, Line, scored
-from oocr.papers.frames.units import check_recalled, differences, shares, unit_of
+from oocr.papers.frames.units import check_recalled, differences, r2_finding, shares, unit_of
 from oocr.papers.frames.vectors import FITTING, bits
 from oocr.papers.paper import PaperSettings
 from oocr.papers.small_transformer import Optimizer, SmallTransformer, train, train_vectors
@@ -104,6 +104,12 @@ def test_gaps_are_compared_at_equal_distances() -> None:
     assert raw[0] > 2 * raw[1]
     near, far = (standardized(rows, "gap", "distance", gap) for gap in ("1", "7+"))
     assert near == far == {"0": 0.5, "1": 0.5, "2": 0.5}
+
+
+def test_intervals_of_r2_stay_below_one() -> None:
+    found = r2_finding("r", "R²", [0.9, 0.97, 0.99], unit="scene", nulls={}).found
+    assert found.value == pytest.approx(0.9533, abs=1e-3)
+    assert found.low < 0.9 < found.value < found.high < 1
 
 
 def test_bits_of_one_neighbour() -> None:

@@ -19,6 +19,7 @@ from oocr.papers.frames.units import (
     Values,
     check_recalled,
     differences,
+    r2_finding,
     share,
     shares,
     unit_of,
@@ -218,13 +219,13 @@ def _probe(table: pl.DataFrame) -> Finding:
     )
     if not values or not null:
         raise NotMeasuredError("probe: not computed here")
-    return mean_finding(
+    return r2_finding(
         "embeddings",
         "R² of held-out objects' places from their embeddings, by a ridge regression on the "
         f"others'; {MANY_OBJECTS}",
         values,
+        unit="seed",
         nulls={"frames only, unlinked": sum(null) / len(null)},
-        ceiling=1.0,
     )
 
 

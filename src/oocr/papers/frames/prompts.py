@@ -137,6 +137,7 @@ def analyse(table: pl.DataFrame) -> AnalysisResult:
             list(values[name].values()),
             unit=unit,
             bounds=SHARE,
+            items=rows.filter(pl.col("gap") != "0").height / len(values[name]),
             nulls={null: value for null, value in nulls.items() if null != name},
         )
         result.findings.append(finding)

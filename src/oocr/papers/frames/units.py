@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 import polars as pl
 
 from oocr.claims.analysis_result import NotMeasuredError
-from oocr.intervals import FEWEST
+from oocr.claims.records import Finding
+from oocr.intervals import FEWEST, POSITIVE
+from oocr.papers.measure import mean_finding
 
 RECALLED = 0.95
 """Share of what was trained that has to be right before anything is said of the rest."""
@@ -53,3 +55,14 @@ def check_recalled(table: pl.DataFrame, what: str) -> None:
         raise NotMeasuredError(
             f"{what}: {right:.2f} of what was trained is recalled, {RECALLED:g} are needed"
         )
+
+
+def r2_finding(
+    id: str, measure: str, values: Sequence[float], *, unit: str, nulls: Mapping[str, float]
+) -> Finding:
+    """The mean of R², which has no least value and is 1 at most: the interval is of 1 - R²."""
+    left = [1 - value for value in values]
+    finding = mean_finding(id, measure, left, unit=unit, bounds=POSITIVE, nulls=nulls, ceiling=1.0)
+    found = finding.found
+    ends = {"value": 1 - found.value, "low": 1 - found.high, "high": 1 - found.low}
+    return finding.model_copy(update={"found": found.model_copy(update=ends)})

@@ -16,6 +16,7 @@ from oocr.papers.frames.units import (
     Values,
     check_recalled,
     differences,
+    r2_finding,
     share,
     shares,
     unit_of,
@@ -162,20 +163,18 @@ def _linear(result: AnalysisResult, table: pl.DataFrame) -> None:
     if not by_arm["known objects"]:
         raise NotMeasuredError("probe: not computed here")
     null = by_arm["shuffled places"]
-    for id, arm in (("linear", "known objects"), ("linear-vectors", "trained vectors")):
+    nulls = {"shuffled places": sum(null) / len(null)}
+    words = "R² of the offset from the difference of two {}, by a ridge regression of places on {}"
+    for id, arm, what in (
+        (
+            "linear",
+            "known objects",
+            ("known objects’ vectors", "two thirds of them"),
+        ),
+        ("linear-vectors", "trained vectors", ("trained vectors", "known objects’ vectors")),
+    ):
         result.findings.append(
-            mean_finding(
-                id,
-                "R² of the offset from the difference of two objects’ vectors, by a ridge "
-                f"regression on two thirds of the known objects; on the other third’s {arm}"
-                if arm == "known objects"
-                else "R² of the offset from the difference of two trained vectors, by a ridge "
-                "regression on known objects",
-                by_arm[arm],
-                unit="scene",
-                nulls={"shuffled places": sum(null) / len(null)},
-                ceiling=1.0,
-            )
+            r2_finding(id, words.format(*what), by_arm[arm], unit="scene", nulls=nulls)
         )
 
 
