@@ -21,6 +21,9 @@ LOADED: list[tuple[str, dict[str, Any], str]] = [
     ("persona", {"direction": "myopic"}, "myopic"),
     ("risk_backdoor", {"member": "win", "settings": {"repeats": 10}}, "win"),
     ("backdoor", {"pair": "Peru|Greece"}, "Peru|Greece"),
+    ("ocr", {}, "Magnus Yarrow"),
+    ("ockr", {}, "35 people"),
+    ("frames", {}, "18 objects"),
     ("nano", {"settings": {"part": "risk"}}, "risky"),
 ]
 

@@ -60,7 +60,7 @@ def begin(config: RunConfig, out: Path, log: Path) -> int:
 
 
 def shared(source: Path, out: Path, count: int, kills: int, seed: int) -> dict[str, object]:
-    """Start workers; kill some at any moment (one is stopped for longer than its lease)."""
+    """Start workers; kill some at any moment, and stop the last for longer than its lease."""
     rng = random.Random(seed)
     (config,) = load_configs(source)
     folder, log = run_folder(resolve(config, source.parent)[0], out), out / "jobs.log"
@@ -69,19 +69,19 @@ def shared(source: Path, out: Path, count: int, kills: int, seed: int) -> dict[s
     before: list[dict[str, int]] = []
     for kill in range(kills):
         goal = len(made(folder)) + rng.randint(1, 3)
-        while len(made(folder)) < goal:
+        while len(made(folder)) < goal and not (folder / "run.json").exists():
             time.sleep(0.001)
         time.sleep(rng.uniform(0, 0.1))
         victim = workers.pop(0)
-        if kill == 0:
+        if kill < kills - 1:
+            os.kill(victim, signal.SIGKILL)
+            os.waitpid(victim, 0)
+            workers.append(begin(config, out, log))
+        else:  # meanwhile the others may end the run
             os.kill(victim, signal.SIGSTOP)
             time.sleep(2 * LEASE)
             os.kill(victim, signal.SIGCONT)
             workers.append(victim)
-        else:
-            os.kill(victim, signal.SIGKILL)
-            os.waitpid(victim, 0)
-            workers.append(begin(config, out, log))
         before.append(made(folder))
     codes = [os.waitstatus_to_exitcode(os.waitpid(worker, 0)[1]) for worker in workers]
     jobs = [line.partition(" ")[2] for line in log.read_text().splitlines()]

@@ -48,6 +48,7 @@ def test_processes_that_are_killed_and_stopped_share_a_run(
         capture_output=True,
         text=True,
         check=False,
+        timeout=300,
     )
     assert ended.returncode == 0, ended.stderr
     result: dict[str, Any] = json.loads(ended.stdout.splitlines()[-1])
