@@ -92,6 +92,8 @@ def test_shares_of_effects_that_are_known() -> None:
     assert shares.one_vector == pytest.approx(0.5)
     assert shares.own_bridge == pytest.approx(1)
     assert shares.other_bridge == pytest.approx(-1)
+    moved = names + torch.tensor(bridge)[:, None] * 3 * torch.eye(6)[5]  # what all bridges share
+    assert shares_of(moved, pairs, bridge).own_bridge == pytest.approx(1)
     constant = shares_of(torch.ones(6, 4) + 0.01 * torch.randn(6, 4), pairs, bridge)
     assert constant.one_vector > 0.99
 

@@ -31,7 +31,7 @@ class Shares:
         one_vector: n |mean d|² / sum |d|², the share of their energy in one vector for all.
         pair_vector: the same with a mean for each pair.
         own_bridge: mean cosine of a test name's effect with the mean of its pair's bridge names,
-            both less the mean of all effects.
+            less the mean of all test names and of all bridge names: bridges learned more.
         other_bridge: the same with the other pairs' bridge names.
     """
 
@@ -49,15 +49,16 @@ def shares_of(
     bridges = torch.tensor(bridge)
     tests, of_test = effects[~bridges], pair[~bridges]
     energy = tests.square().sum()
-    centred = effects - effects.mean(dim=0)
+    centred = tests - tests.mean(dim=0)
+    of_bridges = effects[bridges] - effects[bridges].mean(dim=0)
     own: list[float] = []
     other: list[float] = []
     by_pair = 0.0
     for number in sorted(set(pairs)):
         mine = of_test == number
         by_pair += float(mine.sum() * tests[mine].mean(dim=0).square().sum())
-        middle = centred[bridges & (pair == number)].mean(dim=0)
-        cosines = torch.cosine_similarity(centred[~bridges], middle[None], dim=1)
+        middle = of_bridges[pair[bridges] == number].mean(dim=0)
+        cosines = torch.cosine_similarity(centred, middle[None], dim=1)
         own += cosines[mine].tolist()
         other += cosines[~mine].tolist()
     one = float(len(tests) * tests.mean(dim=0).square().sum() / energy)

@@ -260,5 +260,5 @@ EXPERIMENT = ModelExperiment(
     analyse=analyse,
     figure=figure,
     config=run_of,
-    version="2",
+    version="3",
 )
