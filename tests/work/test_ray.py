@@ -51,7 +51,7 @@ def test_as_many_processes_as_the_cluster_has_room_for(tiny: Tiny) -> None:
 
 @pytest.fixture
 def cluster() -> Iterator[Any]:
-    pytest.importorskip("ray")
+    pytest.importorskip("ray", reason="needs the extra: ray")
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     from ray.cluster_utils import Cluster
 

@@ -75,7 +75,7 @@ def test_a_script_is_written_and_nothing_else(call: Call, tmp_path: Path) -> Non
 def test_submitit_starts_processes_that_share_a_run(
     call: Call, tiny: Tiny, done: Path, tmp_path: Path
 ) -> None:
-    pytest.importorskip("submitit")
+    pytest.importorskip("submitit", reason="needs the extra: slurm")
     source = write_yaml(tmp_path / "run.yaml", tiny.config().settings)
     words = ("run", source, "--out", tmp_path / "runs", "--slurm", "cluster=local,workers=2")
     code, out, err = call(*words)
