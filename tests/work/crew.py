@@ -28,7 +28,7 @@ from oocr.runs.run import PreparedRun
 from oocr.work.shared_run import work_on
 from tests.killed import made
 
-LEASE = 1.5
+LEASE = 3.0
 
 
 def begin(config: RunConfig, out: Path, log: Path) -> int:

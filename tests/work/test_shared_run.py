@@ -61,8 +61,9 @@ def test_processes_that_are_killed_and_stopped_share_a_run(
     assert not list((folder / "arms").glob(".*"))
     assert not list((folder / "work").rglob("*.claim"))
     jobs = list((folder / "work").rglob("*.done"))
-    # Begun twice: at most what one had in hand when it was stopped or killed.
-    assert len(jobs) <= len(result["jobs"]) <= len(jobs) + 2
+    # Begun twice: what one had in hand when it was stopped or killed, and perhaps what a process
+    # held that the machine did not run for a lease; never most of them.
+    assert len(jobs) <= len(result["jobs"]) <= 1.5 * len(jobs)
     assert len(list((folder / "logs").iterdir())) == 3
 
 
