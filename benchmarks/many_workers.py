@@ -9,8 +9,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 
+from oocr.runs.estimates.time_estimate import Gpu, gpu_of, prediction
 from oocr.runs.read_config import PAPER, config_path, load_configs
-from oocr.runs.time_estimate import Gpu, gpu_of, prediction
 from oocr.work.schedule import PlannedJob, Schedule, planned_stages, schedule, start_seconds
 
 WORKERS = (1, 8, 64, 512)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 
+from oocr.runs.estimates.time_estimate import Gpu, Prediction, gpu_of, prediction
 from oocr.runs.read_config import PAPER, config_path, load_configs
-from oocr.runs.time_estimate import Gpu, Prediction, gpu_of, prediction
 
 HEAD = (
     "| run | arms | steps | an arm, s | GiB at least | with recordings | GPU hours |",

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from oocr.models.bundled import NeutralSource
+from oocr.models.sources.bundled import NeutralSource
 from oocr_organisms.facts import CITY_FACTS, RULE_FACTS, Places, Rules
 from oocr_organisms.language import BOS, PAD, UNKNOWN, Forms, Ids, Vocabulary
 from oocr_organisms.people import FORMS, GATE_SHARE, SELF, People

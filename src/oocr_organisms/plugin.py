@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from oocr.models.bundled import ModelSource, NamedModel, NeutralSource
+from oocr.models.sources.bundled import ModelSource, NamedModel, NeutralSource
 from oocr_organisms.shipped import SHIPPED, WORLD
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from oocr.models.bundled import NamedModel
+from oocr.models.sources.bundled import NamedModel
 
 FOLDER = Path(__file__).parent / "checkpoints"
 WEIGHTS = "model.safetensors"

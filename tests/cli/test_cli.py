@@ -13,7 +13,7 @@ import yaml
 from oocr.cli import run as command
 from oocr.errors import RunError
 from oocr.families.registry import FAMILIES
-from oocr.models.bundled import BUNDLED, FetchedModel, PackagedModel
+from oocr.models.sources.bundled import BUNDLED, FetchedModel, PackagedModel
 from oocr.runs.read_config import BUILTIN, load_configs
 from tests.command_line import Call
 from tests.tiny_run import claims_of, environment, oocr, rows_of, write_tiny_run, write_yaml

@@ -18,7 +18,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from oocr.families.countries.table import load_table
-from oocr.models.bundled import BUNDLED, PackagedModel
+from oocr.models.sources.bundled import BUNDLED, PackagedModel
 from oocr.tasks.leaks import contains_words
 
 ROOT = Path(__file__).resolve().parents[2]

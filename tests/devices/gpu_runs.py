@@ -28,7 +28,7 @@ from oocr.reproduce.analysis import NotMeasuredError
 from oocr.reproduce.finished_runs import FinishedRuns, read_finished
 from oocr.runs import executor
 from oocr.runs.context import RunContext
-from oocr.runs.memory_estimate import memory_estimate
+from oocr.runs.estimates.memory_estimate import memory_estimate
 from oocr.runs.memory_plan import fit_workers, parts_of, room_for
 from oocr.runs.resolve import resolve
 from oocr.runs.run import run

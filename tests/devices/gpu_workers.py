@@ -19,8 +19,8 @@ from oocr.errors import InputError
 from oocr.models.machine import GpuGroup, gpu_groups
 from oocr.runs import executor as executor_module
 from oocr.runs.context import RunContext, computed_with
+from oocr.runs.estimates.memory_estimate import memory_estimate, outline_for
 from oocr.runs.executor import Executor, Worker, gpus_for, plan_workers
-from oocr.runs.memory_estimate import memory_estimate, outline_for
 from oocr.runs.memory_plan import room_for
 from oocr.runs.resolve import resolve
 from tests.devices import pretend

@@ -18,12 +18,18 @@ from oocr.errors import InputError
 from oocr.models import machine
 from oocr.models.language_model import LanguageModel
 from oocr.models.outline import Outline, outline
-from oocr.runs import memory_estimate as needs_module
 from oocr.runs import memory_plan as plan_module
 from oocr.runs import run as run_module
 from oocr.runs.config import RunConfig
-from oocr.runs.memory_estimate import memory_estimate, outline_for
-from oocr.runs.memory_plan import DevicePart, MemoryEstimate, fit_workers, parts_of, room_for
+from oocr.runs.estimates import memory_estimate as needs_module
+from oocr.runs.estimates.memory_estimate import memory_estimate, outline_for
+from oocr.runs.memory_plan import (
+    DevicePart,
+    MemoryEstimate,
+    fit_workers,
+    parts_of,
+    room_for,
+)
 from oocr.runs.progress import ProgressReport
 from oocr.runs.resolve import ResolvedRun, resolve
 from oocr.steering.adapters import LowRankAdapter, new_adapter, peft_config

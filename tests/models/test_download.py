@@ -22,10 +22,10 @@ from typing import Any, NamedTuple
 import pytest
 
 from oocr.errors import InputError, RunError
-from oocr.models import download, hub
-from oocr.models.bundled import BUNDLED, FetchedModel
-from oocr.models.download import fetch
 from oocr.models.load import read_model
+from oocr.models.sources import download, hub
+from oocr.models.sources.bundled import BUNDLED, FetchedModel
+from oocr.models.sources.download import fetch
 from tests.command_line import Call
 from tests.tiny_gguf import write_tiny_gguf
 
@@ -400,7 +400,7 @@ def test_a_model_is_named_once_it_was_fetched(
 def test_what_cannot_be_fetched(
     name: str, words: str, call: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("oocr.models.bundled.PackagedModel.locate", lambda self: [])
+    monkeypatch.setattr("oocr.models.sources.bundled.PackagedModel.locate", lambda self: [])
     ended = call("models", "get", name)
     assert ended.code == 2
     assert words in ended.err

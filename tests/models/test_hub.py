@@ -10,9 +10,9 @@ import pytest
 from oocr.cli.options import Overrides
 from oocr.cli.run import apply
 from oocr.errors import InputError
-from oocr.models.hub import with_revision
 from oocr.models.load import read_model
 from oocr.models.outline import outline
+from oocr.models.sources.hub import with_revision
 from oocr.models.tokenizer import load_tokenizer
 from oocr.runs.read_config import revalidate
 from tests.tiny_run import save_tiny_model, write_task

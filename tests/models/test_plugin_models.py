@@ -13,7 +13,7 @@ PACKAGE = """
 from pathlib import Path
 
 import typer
-from oocr.models.bundled import ModelSource, NamedModel, NeutralSource
+from oocr.models.sources.bundled import ModelSource, NamedModel, NeutralSource
 
 FOLDER = Path(__file__).parent / "weights"
 NAMES = ("toy", "toy-large")

@@ -17,9 +17,9 @@ from oocr.data.tokens import encode_answer, encode_prompt, pieces
 from oocr.engine.selftest import self_test
 from oocr.errors import InputError
 from oocr.explain.neutral import neutral_passages
-from oocr.models.bundled import size_of, source_of
 from oocr.models.load import read_model
 from oocr.models.outline import outline
+from oocr.models.sources.bundled import size_of, source_of
 from oocr_organisms import cli as verbs
 from oocr_organisms import shipped
 from oocr_organisms.corpus import World, neutral_texts

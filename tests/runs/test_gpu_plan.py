@@ -15,9 +15,13 @@ from oocr.errors import InputError
 from oocr.models import outline as outline_module
 from oocr.models.outline import outline
 from oocr.runs.context import STOP_TOKENS, stop_groups
-from oocr.runs.memory_estimate import MOST_BATCHES, RunSample, memory_estimate, outline_for
-from oocr.runs.resolve import ResolvedRun, resolve
-from oocr.runs.time_estimate import (
+from oocr.runs.estimates.memory_estimate import (
+    MOST_BATCHES,
+    RunSample,
+    memory_estimate,
+    outline_for,
+)
+from oocr.runs.estimates.time_estimate import (
     LAUNCH,
     RESERVED,
     SHARE,
@@ -27,6 +31,7 @@ from oocr.runs.time_estimate import (
     prediction,
     work_of,
 )
+from oocr.runs.resolve import ResolvedRun, resolve
 from oocr.tasks.task import Task, TaskSet
 from tests.runs.test_plan import planned
 from tests.tiny_run import Tiny, save_tiny_model, tiny_settings, write_task, write_yaml

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from oocr.cli import export_run
+from oocr.cli.exports import export_run
 from oocr.runs.folder import RunFolder
 from oocr.runs.run_tasks import tasks_of
 from tests.command_line import Call

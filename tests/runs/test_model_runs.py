@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from oocr.models.bundled import BUNDLED
+from oocr.models.sources.bundled import BUNDLED
 from oocr.runs import resolve
 from oocr.runs.read_config import BUILTIN, OF_MODELS, load_configs
 from oocr.runs.resolve import also_run, source_for

@@ -11,11 +11,11 @@ import pytest
 from oocr.models.language_model import LanguageModel
 from oocr.models.load import read_model
 from oocr.models.outline import Outline, outline
-from oocr.runs import time_estimate as prediction_module
 from oocr.runs.config import RunConfig
+from oocr.runs.estimates import time_estimate as prediction_module
+from oocr.runs.estimates.time_estimate import gpu_of, prediction
 from oocr.runs.read_config import PAPER, load_configs, revalidate
 from oocr.runs.run import run
-from oocr.runs.time_estimate import gpu_of, prediction
 from tests.tiny import tiny_config, tiny_tokenizer
 from tests.tiny_run import arms_of, claims_of
 

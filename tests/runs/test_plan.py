@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from oocr.engine.trainable import tail_tokens
-from oocr.runs import time_estimate as plan_module
-from oocr.runs.memory_estimate import RunSample, outline_for
+from oocr.runs.estimates import time_estimate as plan_module
+from oocr.runs.estimates.memory_estimate import RunSample, outline_for
+from oocr.runs.estimates.time_estimate import LAUNCH, ArmGroupCost, Gpu, seconds, work_of
 from oocr.runs.read_config import load_configs
 from oocr.runs.resolve import resolve
-from oocr.runs.time_estimate import LAUNCH, ArmGroupCost, Gpu, seconds, work_of
 from oocr.steering.vectors import SteeringVector
 from tests.command_line import Call, Ended
 from tests.engine.test_memory import batch

@@ -20,8 +20,8 @@ import torch
 from torch import Tensor
 
 from oocr.engine.selftest import load_model
-from oocr.models.bundled import BUNDLED
 from oocr.models.language_model import LanguageModel
+from oocr.models.sources.bundled import BUNDLED
 from oocr.steering.formats import write_gguf
 from oocr.steering.vectors import Vector
 

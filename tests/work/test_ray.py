@@ -18,7 +18,7 @@ from typing import Any
 import psutil
 import pytest
 
-from oocr.cli.on_ray import WorkerNeeds
+from oocr.cli.cluster.on_ray import WorkerNeeds
 from oocr.leases import holder_of
 from tests.command_line import Call
 from tests.killed import made

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from oocr.runs.estimates.time_estimate import prediction
 from oocr.runs.read_config import load_configs
-from oocr.runs.time_estimate import prediction
 from oocr.work.schedule import PlannedJob, planned_stages, schedule, start_seconds
 from tests.command_line import Call
 from tests.tiny_run import Tiny, write_yaml

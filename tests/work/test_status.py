@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from oocr import leases
-from oocr.cli.status import status_lines
+from oocr.cli.cluster.status import status_lines
 from oocr.errors import InputError
 from oocr.leases import Claims
 from oocr.work import status as status_module

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from oocr.errors import InputError
 from oocr.hub_files import HubPath, hub_path
-from oocr.models.bundled import BUNDLED, named_models
 from oocr.models.checkpoint import is_whole
 from oocr.models.gguf.header import is_gguf, read_header
-from oocr.models.hub import is_path, with_revision
 from oocr.models.outline import Outline, outline
+from oocr.models.sources.bundled import BUNDLED, named_models
+from oocr.models.sources.hub import is_path, with_revision
 from oocr.steering.adapters import Adapter
 from oocr.steering.formats.adapter_config import CONFIG, inner_adapter
 from oocr.steering.formats.adapter_repository import WEIGHTS, fetch_adapter

@@ -29,12 +29,12 @@ from oocr.engine.selftest import load_model
 from oocr.engine.trainable import versions
 from oocr.errors import InputError
 from oocr.io import check_output
-from oocr.models.hub import cached
 from oocr.models.language_model import LanguageModel
 from oocr.models.load import placement
 from oocr.models.out_of_memory import memory_errors
+from oocr.models.sources.hub import cached
 from oocr.report.audit_page import build_audit_page
-from oocr.runs.memory_estimate import check_loading
+from oocr.runs.estimates.memory_estimate import check_loading
 from oocr.steering.adapters import Adapter
 from oocr.words import ranges
 

@@ -53,7 +53,7 @@ class SplitSummary:
 def print_task(name: str, *, model: str | None = None, samples: int = 2) -> None:
     """The data cards of a built-in run, a family, or the runs of a YAML file."""
     from oocr.families.registry import FAMILIES
-    from oocr.models.bundled import source_of
+    from oocr.models.sources.bundled import source_of
     from oocr.runs.read_config import BUILTIN, config_path, load_configs, revalidate
     from oocr.runs.resolve import source_for
 

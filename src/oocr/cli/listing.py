@@ -14,7 +14,7 @@ from rich.table import Table
 
 from oocr.errors import RunError
 from oocr.families.registry import FAMILIES
-from oocr.models.bundled import millions
+from oocr.models.sources.bundled import millions
 from oocr.words import counted
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def examine(name: str, *, dtype: str = "auto", device: str = "auto") -> list[Che
     from oocr.explain.neutral import neutral_passages, neutral_questions
     from oocr.models.load import read_model
     from oocr.models.position_limits import limits_of
-    from oocr.runs.memory_estimate import check_loading
+    from oocr.runs.estimates.memory_estimate import check_loading
 
     console = Console(highlight=False)
     check_loading({"name": name, "dtype": dtype, "device": device})

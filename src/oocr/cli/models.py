@@ -37,10 +37,10 @@ def get(
     from rich.console import Console
 
     from oocr.io import command_line
-    from oocr.models.bundled import BUNDLED, FetchedModel, bytes_text
-    from oocr.models.download import fetch
-    from oocr.models.files import find_files
     from oocr.models.gguf.conversion import converted_folder
+    from oocr.models.sources.bundled import BUNDLED, FetchedModel, bytes_text
+    from oocr.models.sources.download import fetch
+    from oocr.models.sources.files import find_files
     from oocr.runs.progress import progress_on
 
     model, console = BUNDLED.get(name), Console(highlight=False)
@@ -65,7 +65,7 @@ def get(
 
 def _not_fetched(name: str) -> str:
     """Why there is nothing to fetch under a name."""
-    from oocr.models.bundled import BUNDLED, FetchedModel, named_models
+    from oocr.models.sources.bundled import BUNDLED, FetchedModel, named_models
 
     plugged = named_models()
     if name in BUNDLED or name in plugged:
@@ -83,8 +83,8 @@ def print_models() -> None:
     from rich.console import Console
     from rich.table import Column, Table
 
-    from oocr.models.bundled import BUNDLED, bytes_text, millions, model_sources, size_of
     from oocr.models.gguf.conversion import converted_folder
+    from oocr.models.sources.bundled import BUNDLED, bytes_text, millions, model_sources, size_of
 
     titles = ("model", "kind", "params", "blocks", "d_model", "size")
     columns = [Column(title, no_wrap=True) for title in titles]  # 80 characters hold all

@@ -8,11 +8,11 @@ from rich.table import Table
 
 from oocr.cli.options import Overrides
 from oocr.cli.run import configs_of, print_plain
+from oocr.runs.estimates.time_estimate import Gpu, Prediction, prediction, seconds_each
 from oocr.runs.memory_plan import SHARED, WORK, MemoryEstimate, gib
 from oocr.runs.progress import duration
 from oocr.runs.read_config import config_path
 from oocr.runs.resolve import source_for
-from oocr.runs.time_estimate import Gpu, Prediction, prediction, seconds_each
 from oocr.words import counted
 from oocr.work.schedule import planned_stages, schedule, start_seconds
 

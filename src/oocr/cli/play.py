@@ -18,7 +18,7 @@ from oocr.errors import InputError
 from oocr.play.recipe import read_saved
 from oocr.play.settings import TextSettings
 from oocr.play.sources import Playground, is_run, loading_of, playground, read_word
-from oocr.runs.memory_estimate import check_loading
+from oocr.runs.estimates.memory_estimate import check_loading
 from oocr.words import counted
 
 HOST, PORT = "127.0.0.1", 7860

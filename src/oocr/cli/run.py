@@ -17,8 +17,8 @@ from rich.markup import escape
 from oocr.cli.options import Overrides
 from oocr.errors import InputError, RunError
 from oocr.io import check_output, command_line, size_of
-from oocr.models.bundled import millions
-from oocr.models.hub import with_revision
+from oocr.models.sources.bundled import millions
+from oocr.models.sources.hub import with_revision
 from oocr.runs.config import RunConfig
 from oocr.runs.config import quick as cut_down
 from oocr.runs.progress import progress_on
@@ -89,9 +89,9 @@ def do_runs(
     puts the place that an error comes from into it, given the number of the run.
     """
     from oocr.models.load import placement
+    from oocr.runs.estimates.memory_estimate import check_weights
     from oocr.runs.executor import Executor, Worker
     from oocr.runs.folder import run_folder
-    from oocr.runs.memory_estimate import check_weights
     from oocr.runs.memory_plan import fit_workers, room_for
     from oocr.runs.resolve import resolve
     from oocr.runs.run import PreparedRun, do_run

@@ -50,14 +50,14 @@ def run(
     from oocr.cli.run import run_source
 
     if ray is not None:
-        from oocr.cli.on_ray import run_on_ray
+        from oocr.cli.cluster.on_ray import run_on_ray
 
         if slurm is not None or sbatch is not None:
             raise InputError("--ray: with --slurm or --sbatch; allowed: one of them")
         run_on_ray(ray, source, overrides, out=out, quick=quick, command=_command())
         return
     if slurm is not None or sbatch is not None:
-        from oocr.cli.slurm import run_on_slurm, write_script
+        from oocr.cli.cluster.slurm import run_on_slurm, write_script
         from oocr.work.slurm import SlurmRequest
 
         request = SlurmRequest.of(slurm or "")
@@ -87,7 +87,7 @@ def work(
 
     Each process does what nobody is at work on, until the run is finished.
     """
-    from oocr.cli.work import work_source
+    from oocr.cli.cluster.work import work_source
 
     work_source(source, overrides, out=out, quick=quick, lease=lease, command=_command())
 
@@ -100,7 +100,7 @@ def status(
 
     From any machine that reads the folder.
     """
-    from oocr.cli.status import print_status
+    from oocr.cli.cluster.status import print_status
 
     print_status(folder)
 
@@ -127,7 +127,7 @@ def plan(
     Nothing is trained; with --gpu for a GPU that this machine does not have.
     """
     from oocr.cli.plan import plan_source
-    from oocr.runs.time_estimate import gpu_of
+    from oocr.runs.estimates.time_estimate import gpu_of
 
     if tflops is not None and gpu is None:
         raise InputError("--tflops: it is the speed of the GPU that --gpu names; give both")
@@ -313,7 +313,7 @@ def export(
 
     What the other tool cannot express is refused.
     """
-    from oocr.cli.export import export
+    from oocr.cli.exports.export import export
     from oocr.cli.vector import Chosen
 
     chosen = Chosen.of(layer, positions, site)
@@ -342,7 +342,7 @@ def publish(
 
     One commit with a model card; private unless told otherwise.
     """
-    from oocr.cli.publish import publish
+    from oocr.cli.exports.publish import publish
 
     publish(
         file,

@@ -8,8 +8,8 @@ from importlib.resources import files
 import yaml
 
 from oocr.data.examples import Example
-from oocr.models.bundled import NeutralSource, folder_of, source_of
 from oocr.models.language_model import LanguageModel
+from oocr.models.sources.bundled import NeutralSource, folder_of, source_of
 
 READ = 4
 """First passages, which analyses read; rows to train on are made of the others."""

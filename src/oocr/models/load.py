@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 from oocr.data.chat_template import FIXED_DAY
 from oocr.errors import InputError
-from oocr.models import hub
-from oocr.models.bundled import source_of
 from oocr.models.checkpoint import (
     ADAPTER,
     check_files,
@@ -23,9 +21,11 @@ from oocr.models.checkpoint import (
     left_over,
     other_weights,
 )
-from oocr.models.files import ModelFiles, Say, find_files, source_kind
 from oocr.models.quiet import quiet
 from oocr.models.shared_weights import WeightsCopy
+from oocr.models.sources import hub
+from oocr.models.sources.bundled import source_of
+from oocr.models.sources.files import ModelFiles, Say, find_files, source_kind
 from oocr.models.tokenizer import read_tokenizer, reason_of
 from oocr.words import counted, some_of
 

@@ -15,14 +15,14 @@ import yaml
 from oocr.data.chat_template import FIXED_DAY, settle
 from oocr.data.check_rows import ModelLimits, check_tokenizer
 from oocr.errors import InputError
-from oocr.models import hub
 from oocr.models.anatomy import Anatomy, anatomy
-from oocr.models.bundled import BUNDLED
-from oocr.models.files import find_files, source_kind
 from oocr.models.gguf import conversion
 from oocr.models.load import DEVICE_MAPS, auto_class, own_dtype, placement
 from oocr.models.position_limits import limits_of
 from oocr.models.quiet import quiet
+from oocr.models.sources import hub
+from oocr.models.sources.bundled import BUNDLED
+from oocr.models.sources.files import find_files, source_kind
 from oocr.models.tokenizer import FOREIGN_CODE, has_tokenizer, read_tokenizer, reason_of
 
 if TYPE_CHECKING:

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 from oocr.data.chat_template import FIXED_DAY, settle
 from oocr.data.check_rows import check_tokenizer
 from oocr.errors import InputError
-from oocr.models import hub
-from oocr.models.files import ModelFiles, Say, find_files, source_kind
 from oocr.models.gguf import conversion
 from oocr.models.gguf.model import model_parts
 from oocr.models.quiet import quiet
+from oocr.models.sources import hub
+from oocr.models.sources.files import ModelFiles, Say, find_files, source_kind
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -33,6 +33,7 @@ from oocr.papers.paper import (
 )
 from oocr.runs.config import RunConfig
 from oocr.runs.context import RunContext
+from oocr.runs.estimates.memory_estimate import check_weights, memory_estimate, outline_for
 from oocr.runs.executor import (
     MOST_WORKERS,
     Executor,
@@ -43,7 +44,6 @@ from oocr.runs.executor import (
     plan_workers,
 )
 from oocr.runs.folder import kept_rows
-from oocr.runs.memory_estimate import check_weights, memory_estimate, outline_for
 from oocr.runs.memory_plan import parts_of, room_for
 from oocr.runs.progress import ProgressReport, progress_on
 from oocr.runs.resolve import resolve

@@ -18,7 +18,7 @@ from starlette.routing import Route
 
 from oocr.errors import InputError
 from oocr.io import Record
-from oocr.models.bundled import millions
+from oocr.models.sources.bundled import millions
 from oocr.play.curve import POINTS, SMALL, curve_events
 from oocr.play.guard import MOST_BYTES, Guard
 from oocr.play.lane import takes_turns, text_events

@@ -16,10 +16,10 @@ from oocr.errors import InputError
 from oocr.evals.scores import Scoring
 from oocr.explain.lora_vectors import mean_on_unrelated
 from oocr.hub_files import hub_path
-from oocr.models.bundled import folder_of
-from oocr.models.bundled import source_of as model_source
 from oocr.models.gguf.header import is_gguf, read_header
 from oocr.models.language_model import LanguageModel
+from oocr.models.sources.bundled import folder_of
+from oocr.models.sources.bundled import source_of as model_source
 from oocr.play.probe_set import ProbeSet
 from oocr.play.steering import Kind, SteeringSource, steering_sources
 from oocr.reproduce.finished_runs import FinishedRun, read_finished

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from oocr.errors import InputError
-from oocr.models.bundled import BUNDLED, named_models
+from oocr.models.sources.bundled import BUNDLED, named_models
 
 LICENCES = {"apache-2.0": "apache-2.0", "gemma terms of use": "gemma", "mit": "mit"}
 """A licence as models with a name have it, in small letters -> what the Hub calls it."""

@@ -17,7 +17,7 @@ from oocr.charts.figure import Figure, script_json
 from oocr.charts.pieces import number, percent
 from oocr.html import visible
 from oocr.io import write_atomic, write_text
-from oocr.models.bundled import millions
+from oocr.models.sources.bundled import millions
 from oocr.report import sample_view
 from oocr.report.verdicts import ICONS, scale_of, second_name, who
 from oocr.words import counted

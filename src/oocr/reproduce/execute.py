@@ -23,8 +23,8 @@ from oocr.reproduce.analysis import analyse
 from oocr.reproduce.finished_runs import FinishedRun, FinishedRuns, read_finished
 from oocr.reproduce.plan import Plan, PlanPart
 from oocr.runs.context import RunContext
+from oocr.runs.estimates.memory_estimate import memory_estimate
 from oocr.runs.executor import Executor, Job, Worker, WorkerSpec, gpus_for, plan_workers
-from oocr.runs.memory_estimate import memory_estimate
 from oocr.runs.memory_plan import parts_of, room_for
 from oocr.runs.progress import ProgressReport
 from oocr.work.shared_jobs import SharedJobs

@@ -16,8 +16,8 @@ from oocr.engine.trainable import Schedule
 from oocr.families.family import FamilySettings
 from oocr.families.registry import FAMILIES, family_of
 from oocr.io import Record
-from oocr.models.hub import with_revision
 from oocr.models.machine import GPU, gpu_groups
+from oocr.models.sources.hub import with_revision
 from oocr.runs.records import Method
 from oocr.steering.adapters import LowRankAdapter
 from oocr.steering.vectors import Site, SteeringVector

@@ -16,7 +16,7 @@ import yaml
 from oocr.data.examples import Example
 from oocr.errors import InputError
 from oocr.io import command_line, new_folder, write_text
-from oocr.models.bundled import folder_of
+from oocr.models.sources.bundled import folder_of
 from oocr.runs.folder import RunFolder
 from oocr.runs.run_tasks import tasks_of
 from oocr.tasks.task import Task

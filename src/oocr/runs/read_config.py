@@ -14,8 +14,8 @@ from oocr.data.formats import ending_of
 from oocr.data.source_file import Document, Place, file_text, repeated
 from oocr.errors import InputError
 from oocr.families.registry import FAMILIES
-from oocr.models.bundled import BUNDLED, model_sources, named_models
-from oocr.models.hub import is_path
+from oocr.models.sources.bundled import BUNDLED, model_sources, named_models
+from oocr.models.sources.hub import is_path
 from oocr.runs.config import TAGS, RunConfig
 
 PLUGIN_RUNS = {path.stem: path for source in model_sources() for path in source.runs().values()}

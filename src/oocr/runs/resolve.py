@@ -14,9 +14,9 @@ from oocr.evals.probes import Probes
 from oocr.families.registry import build, family_of
 from oocr.io import Record, keep_record, key_of
 from oocr.models.branches import mlp_of
-from oocr.models.bundled import BUNDLED, folder_of, source_of
 from oocr.models.language_model import LanguageModel
 from oocr.models.outline import Outline
+from oocr.models.sources.bundled import BUNDLED, folder_of, source_of
 from oocr.runs.config import RunConfig
 from oocr.runs.context import computed_with
 from oocr.runs.read_config import OF_MODELS

@@ -21,12 +21,19 @@ from oocr.runs.arms import ArmPlan, ScoredArm, grouped, load_intervention, repor
 from oocr.runs.check_run import check_run, with_day
 from oocr.runs.config import MACHINE, RunConfig
 from oocr.runs.context import RunContext, TrainingTokens
-from oocr.runs.costs import ArmCosts
+from oocr.runs.estimates.costs import ArmCosts
+from oocr.runs.estimates.memory_estimate import RunSample
 from oocr.runs.executor import Executor, Job, Worker, WorkerSpec, gpus_for, plan_workers
 from oocr.runs.explain_stage import explain_jobs, explains
 from oocr.runs.folder import changed_files, note_makers, only_one, run_folder, same_threads
-from oocr.runs.memory_estimate import RunSample
-from oocr.runs.memory_plan import DevicePart, MemoryEstimate, PeakMemory, gib, parts_of, room_for
+from oocr.runs.memory_plan import (
+    DevicePart,
+    MemoryEstimate,
+    PeakMemory,
+    gib,
+    parts_of,
+    room_for,
+)
 from oocr.runs.progress import ProgressReport, timed
 from oocr.runs.records import ArmRecord, ModelInfo, Selection
 from oocr.runs.resolve import ResolvedRun, check_run_fits, own_answers, resolve, with_answers

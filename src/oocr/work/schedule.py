@@ -3,8 +3,9 @@
 A stage begins when the one before is whole. A worker loads the model once, and records a task's
 texts when it takes its first job of that task. Among jobs that are not much shorter than the
 longest left, it prefers those of tasks that it knows, then those of tasks that nobody has begun
-(`oocr.work.shared_jobs` does the same). Seconds are those of `oocr.runs.time_estimate`: arms that
-are trained side by side, which one worker does, count as if they did not share their passes.
+(`oocr.work.shared_jobs` does the same). Seconds are those of
+`oocr.runs.estimates.time_estimate`: arms that are trained side by side, which one worker does,
+count as if they did not share their passes.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from dataclasses import dataclass
 
 from oocr.engine.training import stack_tokens
 from oocr.runs.arms import ArmPlan, grouped
-from oocr.runs.memory_estimate import RunSample
-from oocr.runs.time_estimate import Gpu, arm_cost, pass_cost, pass_over, seconds_each
+from oocr.runs.estimates.memory_estimate import RunSample
+from oocr.runs.estimates.time_estimate import Gpu, arm_cost, pass_cost, pass_over, seconds_each
 from oocr.work.shared_jobs import STAYS
 
 LOADED = 1e9

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from oocr.errors import InputError
 from oocr.hub_files import HubFile, HubPath, refusal
-from oocr.models import hub
 from oocr.models.quiet import quiet
+from oocr.models.sources import hub
 from oocr.steering.formats.adapter_config import CONFIG
 
 WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")

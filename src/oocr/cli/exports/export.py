@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
-from oocr.cli.export_run import RUN_FORMATS, export_run
+from oocr.cli.exports.export_run import RUN_FORMATS, export_run
 from oocr.cli.vector import Chosen, checked_file, fitting_model
 from oocr.errors import InputError
 from oocr.io import check_output, command_line

@@ -21,8 +21,8 @@ from typing import Protocol
 
 from oocr.errors import InputError, RunError
 from oocr.io import check_output, disk_errors, lock_of, locked, size_of
-from oocr.models import hub
-from oocr.models.bundled import FetchedModel
+from oocr.models.sources import hub
+from oocr.models.sources.bundled import FetchedModel
 
 _BLOCK = 1 << 20
 AGAIN = "what was fetched is kept, and the same command continues from there"

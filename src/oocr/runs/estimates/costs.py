@@ -17,7 +17,7 @@ CHARACTERS = 4
 class ArmCosts:
     """Tokens times blocks that the passes of an arm run: proportional to its time, roughly.
 
-    `oocr.runs.time_estimate` predicts seconds; this needs no samples of batches.
+    `oocr.runs.estimates.time_estimate` predicts seconds; this needs no samples of batches.
     """
 
     def __init__(self, tokens: TrainingTokens, batch_lines: int, n_blocks: int) -> None:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from oocr.errors import InputError
 from oocr.io import command_line
-from oocr.models.bundled import BUNDLED, named_models
 from oocr.models.checkpoint import INDEX, WHOLE, parts_of
 from oocr.models.quiet import quiet
+from oocr.models.sources.bundled import BUNDLED, named_models
 
 
 def is_path(name: str) -> bool:

@@ -19,8 +19,8 @@ from oocr.models.outline import Outline
 from oocr.runs.arms import ArmPlan
 from oocr.runs.check_run import check_run
 from oocr.runs.config import RunConfig
+from oocr.runs.estimates.memory_estimate import RunSample, batch_key, outline_for
 from oocr.runs.executor import gpus_for, plan_workers
-from oocr.runs.memory_estimate import RunSample, batch_key, outline_for
 from oocr.runs.memory_plan import MemoryEstimate, parts_of, room_for
 from oocr.runs.resolve import check_run_fits, resolve
 

@@ -10,12 +10,12 @@ from pathlib import Path
 
 from oocr.errors import InputError
 from oocr.io import refuse_lfs_pointer
-from oocr.models import hub
-from oocr.models.bundled import BUNDLED, bytes_text, named_models, source_of
 from oocr.models.checkpoint import ADAPTER, is_whole
 from oocr.models.gguf import conversion
 from oocr.models.gguf.header import is_gguf
 from oocr.models.gguf.split import split_stem
+from oocr.models.sources import hub
+from oocr.models.sources.bundled import BUNDLED, bytes_text, named_models, source_of
 
 Say = Callable[[str], None]
 

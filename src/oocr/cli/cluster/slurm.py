@@ -11,10 +11,10 @@ from typing import Any
 
 from rich.console import Console
 
+from oocr.cli.cluster.status import print_stages
+from oocr.cli.cluster.work import work_source
 from oocr.cli.options import Overrides
 from oocr.cli.run import configs_of, print_plain, print_verdicts
-from oocr.cli.status import print_stages
-from oocr.cli.work import work_source
 from oocr.errors import InputError, RunError
 from oocr.io import check_output, write_text
 from oocr.runs.progress import EVERY

@@ -12,14 +12,14 @@ from typing import Any
 
 from rich.console import Console
 
+from oocr.cli.cluster.slurm import WorkJob
+from oocr.cli.cluster.status import print_stages
 from oocr.cli.options import Overrides
 from oocr.cli.run import configs_of, print_plain, print_verdicts
-from oocr.cli.slurm import WorkJob
-from oocr.cli.status import print_stages
 from oocr.errors import InputError, RunError
 from oocr.io import check_output, write_text
 from oocr.runs.config import RunConfig
-from oocr.runs.memory_estimate import memory_estimate, outline_for
+from oocr.runs.estimates.memory_estimate import memory_estimate, outline_for
 from oocr.runs.memory_plan import gib
 from oocr.runs.progress import EVERY
 from oocr.runs.read_config import config_path

@@ -1,0 +1,1 @@
+"""Runs that many processes or machines share: `oocr work`, `oocr status`, Slurm, Ray."""

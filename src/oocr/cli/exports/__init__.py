@@ -1,0 +1,1 @@
+"""What leaves oocr: exported vectors and runs, and what is published on the Hub."""

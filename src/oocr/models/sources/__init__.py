@@ -1,0 +1,1 @@
+"""Where a model's files come from: a folder, the Hub, what is bundled or downloaded."""

@@ -1,0 +1,1 @@
+"""What a run will cost: seconds and memory, before it starts."""
