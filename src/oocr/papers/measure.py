@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import polars as pl
 
@@ -55,15 +56,36 @@ def _units(count: int, unit: str) -> str:
     return f"{count} {unit}" if count == 1 else f"{count} {unit.replace(' and ', 's × ')}s"
 
 
-def values_of(
+Unit = tuple[Any, ...]
+"""What tells a unit from others: its seed, or seed and pair."""
+
+
+def by_unit(
     table: pl.DataFrame, value: str, *, by: str | Sequence[str] = "seed", **where: object
-) -> list[float]:
-    """One value per unit (values of the column `by`, or of several): its mean over the rows.
+) -> dict[Unit, float]:
+    """The mean of the column `value` of each unit: each combination of values of the columns `by`.
 
     `where`: column -> value that the rows have there.
     """
-    rows = table
-    for column, asked in where.items():
-        rows = rows.filter(pl.col(column) == pl.lit(asked))
-    means = rows.group_by(by).agg(pl.col(value).mean()).sort(by)
-    return [float(number) for number in means[value]]
+    columns = [by] if isinstance(by, str) else list(by)
+    rows = table.filter(*(pl.col(column) == pl.lit(asked) for column, asked in where.items()))
+    means = rows.group_by(columns).agg(pl.col(value).mean()).sort(columns)
+    return {tuple(unit): float(number) for *unit, number in means.select(*columns, value).rows()}
+
+
+def values_of(
+    table: pl.DataFrame, value: str, *, by: str | Sequence[str] = "seed", **where: object
+) -> list[float]:
+    """The values of `by_unit`, in the order of the units."""
+    return list(by_unit(table, value, by=by, **where).values())
+
+
+def differences(first: Mapping[Unit, float], second: Mapping[Unit, float]) -> list[float]:
+    """First less second, unit by unit, of the units that both have."""
+    return [first[unit] - second[unit] for unit in first if unit in second]
+
+
+def interval_columns(finding: Finding) -> dict[str, float]:
+    """The columns value, low and high of a figure's row."""
+    number = finding.found
+    return {"value": number.value, "low": number.low, "high": number.high}

@@ -10,12 +10,13 @@ import torch
 from pydantic import ValidationError
 
 from oocr.papers.ocr.language.arms import LanguageCell, language_rows
-from oocr.papers.ocr.language.data import TASKS, LanguageData
+from oocr.papers.ocr.language.data import LanguageData
 from oocr.papers.ocr.language.effects import (
     means_of_others,
     shares_of,
     without_pair_direction,
 )
+from oocr.papers.ocr.language.experiments.scores import TASKS
 from tests.tiny import tiny_language_model, weights_hash
 
 
@@ -29,7 +30,7 @@ def test_training_never_tells_an_implication_that_is_asked() -> None:
     for relation, mapped in TASKS.values():
         data = LanguageData.draw(relation, mapped, 0)
         assert Counter(person.bridge for person in data.people) == {True: 20, False: 20}
-        told = {(row.prompt, row.answer) for row in data.told()}
+        told = {(row.prompt, row.answer) for row in data.training_rows(data.people)}
         asked = data.rows("implication", data.tests)
         assert not told & {(question.prompt, question.answer) for question in asked}
         assert {row.prompt for row in data.rows("fact", data.tests)} <= {row for row, _ in told}

@@ -129,6 +129,31 @@ def test_early_and_late_blocks_are_told_apart() -> None:
     assert figure is not None
 
 
+def test_two_stages_need_bridges_that_were_learned() -> None:
+    """Vectors that recall their facts show nothing where the first stage has no bridge."""
+    vectors = [
+        *rows("code", "full + vectors", [1, 3, 2, 3, 1], block=4),
+        *rows("code", "full + vectors", [1, 3, 2, 3, 1], block=17),
+    ]
+    for learned, expected in ((True, "does not hold"), (False, "cannot be tested")):
+        first = rows("code", "full + vectors", [0] * 5, control="bridges only", recalled=learned)
+        bridges = [{**row, "bridge": True} for row in first]
+        table = pl.DataFrame([*vectors, *bridges], infer_schema_length=None)
+        said, why = verdict(blocks.analyse(table), "blocks-two-stage")
+        assert said == expected
+        assert learned or "first stage: 0.50 of what was trained" in why
+
+
+def test_seeds_that_one_arm_lacks_are_left_out_of_differences() -> None:
+    result = analysed(
+        rows("code", "untouched", [2, 3, 1, 2, 2]),
+        [row for row in rows("code", "full", [0, 1, 0, 1, 1]) if row["seed"] == 0],
+    )
+    (excess,) = [finding for finding in result.findings if finding.id == "code-full-excess"]
+    assert excess.units == 5
+    assert excess.found.value == pytest.approx(1.4)
+
+
 def test_effects_are_shared_by_pairs() -> None:
     cell = {"arm": "full", "relation": "country-code", "mapped": "own", "block": None}
     effects = [
@@ -147,7 +172,8 @@ def test_effects_are_shared_by_pairs() -> None:
 
 def test_a_quick_look_has_few_cells_of_the_same_kinds() -> None:
     quick, full = (tasks.cells(PaperSettings(quick=quick)) for quick in (True, False))
-    assert len(quick) == 7
+    assert len(quick) == 6
+    assert not any(cell.arm == "full" and cell.relation == "country-code" for cell in quick)
     assert len(full) == 5 * (7 + 7 + 4 * 3)
     assert len(set(full)) == len(full)
     assert {cell.arm for cell in quick} == {

@@ -2,8 +2,8 @@
 
 Arms: the untouched model and its ceiling; joint training of all rows by full fine-tuning or a LoRA;
 a vector for each test name (at the name, or at all tokens of its sentences), trained on its fact
-only, on the frozen model; and two stages: weights
-on the bridge names only, then such vectors on the frozen result.
+only, on the frozen model; and two stages: weights on the bridge names only, then such vectors on
+the frozen result.
 
 On a frozen model a name's vector depends on that name's rows alone, so the bridge names, whose
 vectors would touch no other name, are left out there.
@@ -124,10 +124,8 @@ def _rows(model: LanguageModel, cell: LanguageCell, data: LanguageData) -> Itera
         yield from _vectors(model, cell, data)
     else:
         two_stage = cell.arm.endswith("+ vectors")
-        told = data.told()
-        if two_stage:
-            told = data.rows("fact", data.bridges) + data.rows("implication", data.bridges)
-        learned = _learned(model, place, told, cell)
+        rows = data.training_rows(data.bridges if two_stage else data.people)
+        learned = _learned(model, place, rows, cell)
         columns: Columns = {"block": place.block}
         if two_stage:
             columns["control"] = "bridges only"

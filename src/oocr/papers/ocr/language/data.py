@@ -26,16 +26,6 @@ from oocr.families.ocr.people import (
 
 Part = Literal["fact", "implication"]
 
-TASKS: dict[str, tuple[RelationName, Mapped]] = {
-    "city-language": ("city-language", "own"),
-    "city-language, counterfactual": ("city-language", "shifted"),
-    "country-code": ("country-code", "own"),
-    "profession-colour": ("profession-colour", "own"),
-    "sport-music": ("sport-music", "own"),
-}
-"""The five tasks: the first map is in the weights, the second contradicts it, others are
-arbitrary."""
-
 
 @dataclass(frozen=True, slots=True)
 class LanguageData:
@@ -106,9 +96,10 @@ class LanguageData:
             for row in rows
         )
 
-    def told(self) -> tuple[Example, ...]:
-        """All that joint training tells: facts of all, implications of bridges."""
-        return self.rows("fact", self.people) + self.rows("implication", self.bridges)
+    def training_rows(self, people: Sequence[Person]) -> tuple[Example, ...]:
+        """What training tells of these people: facts of all, implications of the bridges."""
+        bridges = [person for person in people if person.bridge]
+        return self.rows("fact", people) + self.rows("implication", bridges)
 
     def in_prompt(self) -> tuple[Example, ...]:
         """The ceiling: the pair's bridge rows and the person's fact stand above the question."""

@@ -17,6 +17,7 @@ from jaxtyping import Float, Int
 
 from oocr.papers.ocr.toy.networks import (
     SMALL,
+    WEIGHT_DECAY,
     AdamW,
     Form,
     Parameters,
@@ -91,10 +92,12 @@ def random_start(world: World, heads: int | None, scale: float, seed: int) -> Pa
     }
 
 
-def fit(rows: CleanRows, start: Parameters, steps: int = STEPS) -> Parameters:
+def fit(
+    rows: CleanRows, start: Parameters, steps: int = STEPS, *, weight_decay: float = WEIGHT_DECAY
+) -> Parameters:
     """AdamW as in the paper, from a start that is not changed; attention stays 1."""
     parameters = {name: array.copy() for name, array in start.items()}
-    optimizer = AdamW(frozen=("attention",))
+    optimizer = AdamW(weight_decay=weight_decay, frozen=("attention",))
     for _ in range(steps):
         _, gradients = loss_and_gradients(parameters, rows.inputs, rows.answers)
         optimizer.step(parameters, gradients)

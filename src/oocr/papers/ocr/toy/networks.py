@@ -34,6 +34,9 @@ Parameters = dict[str, np.ndarray]
 SMALL = 1e-4
 """Size of the initial weights of both main arms."""
 
+RATE, WEIGHT_DECAY = 5e-3, 0.03
+"""AdamW's, in the paper's training."""
+
 RANDOM_SCALE = 128**-0.5
 """Standard deviation of the initial weights in the paper's rank sweep."""
 
@@ -126,8 +129,8 @@ class AdamW:
     `frozen` names arrays that stay as they are.
     """
 
-    learning_rate: float = 5e-3
-    weight_decay: float = 0.03
+    learning_rate: float = RATE
+    weight_decay: float = WEIGHT_DECAY
     betas: tuple[float, float] = (0.9, 0.999)
     epsilon: float = 1e-8
     frozen: tuple[str, ...] = ()

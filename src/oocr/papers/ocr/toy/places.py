@@ -24,12 +24,7 @@ import numpy as np
 from jaxtyping import Float
 
 from oocr.papers.ocr.toy.clean import CleanRows, fit, joined, rows_of
-from oocr.papers.ocr.toy.networks import (
-    AdamW,
-    Parameters,
-    log_softmax,
-    output_value,
-)
+from oocr.papers.ocr.toy.networks import AdamW, Parameters, log_softmax, output_value
 from oocr.papers.ocr.toy.world import World
 
 Place = Literal["weights", "input vector", "output vector", "output LoRA", "value LoRA"]
@@ -43,7 +38,6 @@ PLACES: tuple[Place, ...] = (
 
 FIRST_STEPS = 3000
 SECOND_STEPS = 1500
-RATE = 5e-3
 
 
 def first_stage(world: World, start: Parameters, *, implications: bool = True) -> Parameters:
@@ -73,7 +67,7 @@ class SecondStage:
 def second_stage(
     world: World, first: Parameters, place: Place, *, rank: int = 4, seed: int = 0
 ) -> SecondStage:
-    """Learn the test names' facts in one place with Adam, the rest of `first` frozen.
+    """Learn the test names' facts in one place with Adam, without weight decay; the rest is frozen.
 
     `rank` is the LoRAs'; `seed` draws their A (their B starts at 0).
 
@@ -83,8 +77,7 @@ def second_stage(
         raise ValueError("value LoRA: the combined form has no W_V")
     rows = rows_of(world, world.test_names, "fact")
     if place == "weights":
-        weights = output_value(fit(rows, first, SECOND_STEPS))
-        return SecondStage(weights)
+        return SecondStage(output_value(fit(rows, first, SECOND_STEPS, weight_decay=0.0)))
     frozen = output_value(first)
     if place == "input vector":
         vectors = np.zeros_like(rows.inputs)
@@ -127,7 +120,7 @@ def _descend(
     gradients: Callable[[np.ndarray], Parameters],
 ) -> None:
     """Adam on the loss of rows; `gradients` gives those of the parameters from p - e, per row."""
-    optimizer = AdamW(RATE, weight_decay=0.0)
+    optimizer = AdamW(weight_decay=0.0)
     index = np.arange(len(rows.answers))
     for _ in range(SECOND_STEPS):
         errors = np.exp(log_softmax(logits()))

@@ -6,7 +6,8 @@ on weights that were trained on the bridge names only (two stages).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from statistics import fmean
 
 import polars as pl
 
@@ -15,20 +16,11 @@ from oocr.charts.lines import line_keys, lines_by, lines_panel
 from oocr.claims.analysis_result import AnalysisResult, NotMeasuredError
 from oocr.claims.records import Finding
 from oocr.intervals import SHARE
-from oocr.papers.measure import mean_finding, values_of
+from oocr.papers.measure import Unit, by_unit, differences, interval_columns, mean_finding
 from oocr.papers.ocr.language.arms import DEPTHS, ArmName, LanguageCell
-from oocr.papers.ocr.language.experiments.scores import (
-    BY,
-    TASKS,
-    UNIT,
-    arm_id,
-    asked,
-    chance_of,
-    chosen,
-    ranks,
-    run_of,
-)
-from oocr.papers.ocr.language.experiments.tasks import QUICK, compute
+from oocr.papers.ocr.language.experiments import scores
+from oocr.papers.ocr.language.experiments.scores import BY, UNIT, asked, chosen, ranks
+from oocr.papers.ocr.language.experiments.tasks import compute
 from oocr.papers.paper import ModelExperiment, PaperSettings
 
 SWEEPS: Mapping[tuple[str, ArmName], str] = {
@@ -37,6 +29,7 @@ SWEEPS: Mapping[tuple[str, ArmName], str] = {
     ("code", "full + vectors"): "weights trained on bridge names; country → code",
     ("code", "lora + vectors"): "LoRA trained on bridge names; country → code",
 }
+QUICK_DEPTHS = (0.25, 0.875)
 EARLY_SHARE, LATE_SHARE = 0.3, 0.7
 """Depths up to the first count as early, from the second on as late."""
 
@@ -59,19 +52,12 @@ LOOKS = tuple(
 
 def cells(settings: PaperSettings) -> list[LanguageCell]:
     """Each sweep on each seed; in a quick look the frozen model at an early and a late depth."""
+    sweeps = list(SWEEPS)[:1] if settings.quick else SWEEPS
     return [
-        LanguageCell(
-            seed=seed,
-            model=model,
-            arm=arm,
-            relation=TASKS[task][0],
-            mapped=TASKS[task][1],
-            depths=(0.25, 0.875) if settings.quick else DEPTHS,
-            **(QUICK if settings.quick else {}),
-        )
+        scores.cell_of(settings, model, seed, task, arm, QUICK_DEPTHS if settings.quick else DEPTHS)
         for model in settings.models
         for seed in settings.seeds(full=5, quick=1)
-        for task, arm in (list(SWEEPS)[:1] if settings.quick else SWEEPS)
+        for task, arm in sweeps
     ]
 
 
@@ -79,56 +65,50 @@ def analyse(table: pl.DataFrame) -> AnalysisResult:
     """Ranks by block, early against late (of the last block in the sweep), and controls."""
     result = AnalysisResult()
     last = max(table["block"].drop_nulls().to_list(), default=0)
-    for (task, arm), words in SWEEPS.items():
+    for task, arm in SWEEPS:
         with result.attempt():
-            _sweep(result, table, task, arm, words, last)
+            _sweep(result, table, task, arm, last)
     return result
 
 
-def _sweep(
-    result: AnalysisResult, table: pl.DataFrame, task: str, arm: ArmName, words: str, last: int
-) -> None:
-    rows = chosen(table, task, arm)
-    id = f"{task}-{arm_id(arm)}"
+def _sweep(result: AnalysisResult, table: pl.DataFrame, task: str, arm: ArmName, last: int) -> None:
+    rows, words = chosen(table, task, arm), SWEEPS[task, arm]
+    id = f"{task}-{scores.arm_id(arm)}"
     if rows.is_empty():
         raise NotMeasuredError(f"{words}: not in a quick look")
-    by_block: dict[int, list[float]] = {}
+    first_stage = chosen(table, task, arm, "bridges only")
+    if not first_stage.is_empty():
+        scores.check_recalled(first_stage.filter(pl.col("bridge")), f"{words}, first stage")
+    by_block: dict[int, dict[Unit, float]] = {}
     for block in sorted(rows["block"].unique().to_list()):
         with result.attempt():
-            values = ranks(rows.filter(pl.col("block") == block), f"{words}, block {block}")
-            by_block[block] = values
-            finding = _rank(
-                table, f"{id}-block-{block}", f"{words}, vectors at block {block}", values
-            )
+            at_block = ranks(rows.filter(pl.col("block") == block), f"{words}, block {block}")
+            by_block[block] = at_block
+            measure = f"{words}, vectors at block {block}"
+            finding = _rank(table, f"{id}-block-{block}", measure, at_block.values())
             result.findings.append(finding)
-            found = finding.found
-            place = {"sweep": words, "block": block, "control": ""}
-            result.rows.append(
-                {**place, **{e: getattr(found, e) for e in ("value", "low", "high")}}
-            )
-    early = [b for b in by_block if b <= EARLY_SHARE * last]
-    late = [b for b in by_block if b >= LATE_SHARE * last]
+            columns = {"sweep": words, "block": block, "control": ""}
+            result.rows.append({**columns, **interval_columns(finding)})
+    early = [block for block in by_block if block <= EARLY_SHARE * last]
+    late = [block for block in by_block if block >= LATE_SHARE * last]
     if early and late:
-        at = {
-            name: _mean_of([by_block[b] for b in blocks])
-            for name, blocks in (("early", early), ("late", late))
-        }
-        result.findings += [
-            _rank(table, f"{id}-{name}", f"{words}, {name} blocks", values)
-            for name, values in at.items()
-        ]
-        differences = [a - b for a, b in zip(at["late"], at["early"], strict=True)]
+        at_early, at_late = (_mean_of([by_block[b] for b in blocks]) for blocks in (early, late))
         measure = f"mean rank by vectors at late blocks less by those at early blocks; {words}"
-        result.findings.append(
-            mean_finding(f"{id}-late-minus-early", measure, differences, unit=UNIT)
-        )
+        result.findings += [
+            _rank(table, f"{id}-early", f"{words}, early blocks", at_early.values()),
+            _rank(table, f"{id}-late", f"{words}, late blocks", at_late.values()),
+            mean_finding(
+                f"{id}-late-minus-early", measure, differences(at_late, at_early), unit=UNIT
+            ),
+        ]
     result.findings += _last(rows.filter(pl.col("block").is_in(list(by_block))), id, words, last)
     output = chosen(table, task, arm, "at the output")
     if not output.is_empty():
-        values = ranks(output, f"{words}, output vectors")
-        finding = _rank(table, f"{id}-output", f"{words}, vectors at the output", values)
-        result.findings.append(finding)
-    _controls(result, table, task, arm, words, [b for b in by_block if b in early])
+        values = ranks(output, f"{words}, output vectors").values()
+        result.findings.append(
+            _rank(table, f"{id}-output", f"{words}, vectors at the output", values)
+        )
+    _controls(result, table, task, arm, early)
 
 
 def _last(rows: pl.DataFrame, id: str, words: str, last: int) -> list[Finding]:
@@ -138,52 +118,46 @@ def _last(rows: pl.DataFrame, id: str, words: str, last: int) -> list[Finding]:
     """
     if rows["block"].n_unique() < LEAST_BLOCKS or not last:
         return []
-    means = asked(rows).group_by("seed", "block").agg(pl.col("rank").mean())
-    half = chance_of(rows) / 2
-    implying = means.with_columns(
-        share=pl.when(pl.col("rank") <= half).then(pl.col("block") / last).otherwise(0.0)
-    )
-    by_seed = implying.group_by("seed").agg(pl.col("share").max()).sort("seed")
+    half = scores.chance_of(rows) / 2
+    of_seeds: dict[int, float] = {}
+    for (seed, block), rank in by_unit(asked(rows), "rank", by=("seed", "block")).items():
+        share = block / last if rank <= half else 0.0
+        of_seeds[seed] = max(share, of_seeds.get(seed, 0.0))
     measure = f"last block at which vectors imply, as a share of the depth; {words}"
-    values = [float(value) for value in by_seed["share"]]
-    return [mean_finding(f"{id}-last-share", measure, values, bounds=SHARE)]
+    return [mean_finding(f"{id}-last-share", measure, of_seeds.values(), bounds=SHARE)]
 
 
 def _controls(
-    result: AnalysisResult,
-    table: pl.DataFrame,
-    task: str,
-    arm: ArmName,
-    words: str,
-    blocks: list[int],
+    result: AnalysisResult, table: pl.DataFrame, task: str, arm: ArmName, blocks: list[int]
 ) -> None:
     """Early blocks: other vectors in the place of a name's own."""
-    id, found = f"{task}-{arm_id(arm)}", dict[str, list[float]]()
+    id, words = f"{task}-{scores.arm_id(arm)}", SWEEPS[task, arm]
+    of_control: dict[str, dict[Unit, float]] = {}
     for name, (control, what) in CONTROLS.items():
         rows = asked(chosen(table, task, arm, control)).filter(pl.col("block").is_in(blocks))
         if rows.is_empty():
             continue
-        found[name] = values_of(rows, "rank", by=BY)
-        result.findings.append(_rank(table, f"{id}-{name}", f"{words}, {what}", found[name]))
-    if {"own-removed", "other-removed"} <= found.keys():
-        differences = [
-            a - b for a, b in zip(found["own-removed"], found["other-removed"], strict=True)
-        ]
+        of_control[name] = by_unit(rows, "rank", by=BY)
+        values = of_control[name].values()
+        result.findings.append(_rank(table, f"{id}-{name}", f"{words}, {what}", values))
+    if {"own-removed", "other-removed"} <= of_control.keys():
+        lost = differences(of_control["own-removed"], of_control["other-removed"])
         measure = f"mean rank without the own pair's direction less without another's; {words}"
-        result.findings.append(mean_finding(f"{id}-ablated", measure, differences, unit=UNIT))
+        result.findings.append(mean_finding(f"{id}-ablated", measure, lost, unit=UNIT))
 
 
-def _rank(table: pl.DataFrame, id: str, words: str, values: list[float]) -> Finding:
-    level = chance_of(table)
+def _rank(table: pl.DataFrame, id: str, words: str, values: Iterable[float]) -> Finding:
+    level = scores.chance_of(table)
     measure = f"mean rank of what follows; {words}"
     return mean_finding(
         id, measure, values, unit=UNIT, bounds=(0.0, 2 * level), nulls={"chance": level}
     )
 
 
-def _mean_of(columns: list[list[float]]) -> list[float]:
-    """Unit by unit."""
-    return [sum(values) / len(values) for values in zip(*columns, strict=True)]
+def _mean_of(blocks: list[dict[Unit, float]]) -> dict[Unit, float]:
+    """Unit by unit, of the units that all blocks have."""
+    shared = [unit for unit in blocks[0] if all(unit in block for block in blocks)]
+    return {unit: fmean(block[unit] for block in blocks) for unit in shared}
 
 
 def figure(tables: Tables) -> Figure | None:
@@ -219,6 +193,6 @@ EXPERIMENT = ModelExperiment(
     compute=compute,
     analyse=analyse,
     figure=figure,
-    config=run_of,
+    config=scores.run_of,
     version="2",
 )

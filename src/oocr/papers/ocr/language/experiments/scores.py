@@ -3,18 +3,61 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from typing import Any
 
 import polars as pl
 
 from oocr.claims.analysis_result import NotMeasuredError
-from oocr.papers.measure import values_of
+from oocr.families.ocr.people import Mapped, RelationName
+from oocr.papers.measure import Unit, by_unit
+from oocr.papers.ocr.language.arms import ArmName, LanguageCell
+from oocr.papers.paper import PaperSettings
 from oocr.runs.config import AdapterGrid, RunConfig
+
+TASKS: Mapping[str, tuple[RelationName, Mapped]] = {
+    "city": ("city-language", "own"),
+    "counterfactual": ("city-language", "shifted"),
+    "code": ("country-code", "own"),
+    "code-permuted": ("country-code", "permuted"),
+    "colour": ("profession-colour", "own"),
+    "music": ("sport-music", "own"),
+}
+"""Task -> relation and map: the paper's five kinds, and one arbitrary map drawn by the seed. The
+first map is in the weights, the second contradicts it, others are arbitrary."""
+
+TITLES = {
+    "city": "city → language (the model knows the map)",
+    "counterfactual": "city → language, shifted (against what it knows)",
+    "code": "country → programming language (arbitrary)",
+    "code-permuted": "the same, permuted by the seed",
+    "colour": "profession → colour (arbitrary)",
+    "music": "sport → music (arbitrary)",
+}
 
 RECALLED = 0.95
 """Share of the trained facts that has to be recalled before anything is said of what follows."""
 
 UNIT = "seed and pair"
 BY = ("seed", "pair")
+
+QUICK: Mapping[str, Any] = {"tests": 2, "steps": 40, "rate": 1e-4}
+"""A quick look has fewer names, which few steps learn."""
+
+
+def cell_of(
+    settings: PaperSettings,
+    model: str,
+    seed: int,
+    task: str,
+    arm: ArmName,
+    depths: tuple[float, ...],
+) -> LanguageCell:
+    """The cell of an arm on a task."""
+    relation, mapped = TASKS[task]
+    sizes = QUICK if settings.quick else {}
+    who = {"seed": seed, "model": model, "arm": arm, "depths": depths}
+    return LanguageCell(relation=relation, mapped=mapped, **who, **sizes)
 
 
 def chosen(table: pl.DataFrame, task: str, arm: str, control: str = "") -> pl.DataFrame:
@@ -38,26 +81,31 @@ def asked(rows: pl.DataFrame) -> pl.DataFrame:
     return rows.filter(pl.col("part") == "implication", ~pl.col("bridge"))
 
 
-def recall(rows: pl.DataFrame) -> float:
-    """Share right of what training told: facts, and the bridge names' implications."""
-    told = rows.filter(
+def check_recalled(rows: pl.DataFrame, what: str) -> None:
+    """NotMeasuredError: too few facts, and implications of bridge names, are right."""
+    trained = rows.filter(
         (pl.col("part") == "fact") | (pl.col("part") == "implication") & pl.col("bridge")
     )
-    return float(told["right"].cast(pl.Float64).to_numpy().mean())
+    if (share := mean_of(trained, "right")) < RECALLED:
+        raise NotMeasuredError(
+            f"{what}: {share:.2f} of what was trained is recalled, {RECALLED:g} are needed"
+        )
 
 
-def ranks(rows: pl.DataFrame, what: str, column: str = "rank") -> list[float]:
+def mean_of(rows: pl.DataFrame, column: str) -> float:
+    """The mean of a column over all rows."""
+    return float(rows[column].cast(pl.Float64).to_numpy().mean())
+
+
+def ranks(rows: pl.DataFrame, what: str, column: str = "rank") -> dict[Unit, float]:
     """The mean of a column of the test names' implications, by pair and seed.
 
     NotMeasuredError: no rows, or training was not learned.
     """
     if rows.is_empty():
         raise NotMeasuredError(f"{what}: not computed here")
-    if (share := recall(rows)) < RECALLED:
-        raise NotMeasuredError(
-            f"{what}: {share:.2f} of what was trained is recalled, {RECALLED:g} are needed"
-        )
-    return values_of(asked(rows), column, by=BY)
+    check_recalled(rows, what)
+    return by_unit(asked(rows), column, by=BY)
 
 
 def chance_of(table: pl.DataFrame) -> float:
@@ -70,23 +118,3 @@ def run_of(model: str) -> RunConfig:
     adapter = AdapterGrid(layers="all").model_dump()
     fields = {"task": {"family": "ocr"}, "model": model, "adapter": adapter}
     return RunConfig.model_validate(fields)
-
-
-TASKS = {
-    "city": ("city-language", "own"),
-    "counterfactual": ("city-language", "shifted"),
-    "code": ("country-code", "own"),
-    "code-permuted": ("country-code", "permuted"),
-    "colour": ("profession-colour", "own"),
-    "music": ("sport-music", "own"),
-}
-"""Task -> relation and map: the paper's five kinds, and one arbitrary map drawn by the seed."""
-
-TITLES = {
-    "city": "city → language (the model knows the map)",
-    "counterfactual": "city → language, shifted (against what it knows)",
-    "code": "country → programming language (arbitrary)",
-    "code-permuted": "the same, permuted by the seed",
-    "colour": "profession → colour (arbitrary)",
-    "music": "sport → music (arbitrary)",
-}

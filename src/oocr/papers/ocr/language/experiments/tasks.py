@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import polars as pl
@@ -14,19 +14,18 @@ from oocr.claims.analysis_result import AnalysisResult, NotMeasuredError
 from oocr.claims.records import Finding
 from oocr.errors import InputError
 from oocr.intervals import SHARE, SIGNED
-from oocr.papers.measure import mean_finding, values_of
+from oocr.papers.measure import by_unit, differences, interval_columns, mean_finding, values_of
 from oocr.papers.ocr.language.arms import EARLY, ArmName, LanguageCell, language_rows
+from oocr.papers.ocr.language.experiments import scores
 from oocr.papers.ocr.language.experiments.scores import (
     BY,
     TASKS,
     TITLES,
     UNIT,
-    arm_id,
     asked,
-    chance_of,
     chosen,
+    mean_of,
     ranks,
-    run_of,
 )
 from oocr.papers.paper import ModelExperiment, PaperSettings, Rows
 from oocr.runs.context import RunContext
@@ -44,9 +43,11 @@ DEPTHS: Mapping[ArmName, tuple[float, ...]] = {"vectors": (EARLY,), "vectors, al
 """An early block at the name's tokens; the last block's output, at all tokens of the sentence."""
 
 FEW: tuple[ArmName, ...] = ("untouched", "full", "vectors")
-QUICK_ARMS: Mapping[str, tuple[ArmName, ...]] = {"city": (*FEW, "vectors, all tokens")}
-QUICK: Mapping[str, Any] = {"tests": 2, "steps": 40, "rate": 1e-4}
-"""A quick look has fewer names, which few steps learn."""
+QUICK_ARMS: Mapping[str, tuple[ArmName, ...]] = {
+    "city": (*FEW, "vectors, all tokens"),
+    "code": ("untouched", "vectors"),
+}
+"""Weights hallucinate an arbitrary map after many steps only; a quick look has no time for them."""
 
 LOOKS: Mapping[ArmName, Arm] = {
     "full": Arm("full fine-tune"),
@@ -64,21 +65,13 @@ REFERENCES = {
 
 def cells(settings: PaperSettings) -> list[LanguageCell]:
     """Every arm on a map that the model knows and on an arbitrary one; few on the others."""
-    wide = ("city", "code")
+    whole = {task: ALL if task in QUICK_ARMS else FEW for task in TASKS}
     return [
-        LanguageCell(
-            seed=seed,
-            model=model,
-            arm=arm,
-            relation=TASKS[task][0],
-            mapped=TASKS[task][1],
-            depths=DEPTHS.get(arm, ()),
-            **(QUICK if settings.quick else {}),
-        )
+        scores.cell_of(settings, model, seed, task, arm, DEPTHS.get(arm, ()))
         for model in settings.models
         for seed in settings.seeds(full=5, quick=1)
-        for task in (wide if settings.quick else TASKS)
-        for arm in (ALL if task in wide and not settings.quick else QUICK_ARMS.get(task, FEW))
+        for task, arms in (QUICK_ARMS if settings.quick else whole).items()
+        for arm in arms
     ]
 
 
@@ -110,9 +103,11 @@ def analyse(table: pl.DataFrame) -> AnalysisResult:
     return result
 
 
-def _finding(table: pl.DataFrame, task: str, id: str, words: str, values: list[float]) -> Finding:
+def _finding(
+    table: pl.DataFrame, task: str, id: str, words: str, values: Iterable[float]
+) -> Finding:
     """A mean rank, beside chance and the untouched model."""
-    level = chance_of(table)
+    level = scores.chance_of(table)
     base = asked(chosen(table, task, "untouched"))
     return mean_finding(
         f"{task}-{id}",
@@ -121,12 +116,8 @@ def _finding(table: pl.DataFrame, task: str, id: str, words: str, values: list[f
         unit=UNIT,
         bounds=(0.0, 2 * level),
         nulls={"chance": level},
-        base=None if base.is_empty() or id == "untouched" else float(_mean(base, "rank")),
+        base=None if base.is_empty() or id == "untouched" else mean_of(base, "rank"),
     )
-
-
-def _mean(rows: pl.DataFrame, column: str) -> float:
-    return float(rows[column].cast(pl.Float64).to_numpy().mean())
 
 
 def _reference(result: AnalysisResult, table: pl.DataFrame, task: str, id: str) -> None:
@@ -143,15 +134,17 @@ def _arm(result: AnalysisResult, table: pl.DataFrame, task: str, arm: ArmName) -
     rows = chosen(table, task, arm)
     if rows.is_empty():
         return
-    finding = _finding(table, task, arm_id(arm), ARMS[arm], ranks(rows, f"{task}, {ARMS[arm]}"))
+    id = scores.arm_id(arm)
+    values = ranks(rows, f"{task}, {ARMS[arm]}").values()
+    finding = _finding(table, task, id, ARMS[arm], values)
     result.findings.append(finding)
     result.rows.append(_row(task, LOOKS[arm], finding, asked(rows)))
     _excess(result, table, task, arm, rows)
     random = asked(chosen(table, task, arm, "random"))
     if not random.is_empty():
-        values = values_of(random, "rank", by=BY)
+        values = by_unit(random, "rank", by=BY).values()
         words = "random vectors of the same norms"
-        result.findings.append(_finding(table, task, f"{arm_id(arm)}-random", words, values))
+        result.findings.append(_finding(table, task, f"{id}-random", words, values))
     _effects(result, table, task, arm)
 
 
@@ -162,25 +155,22 @@ def _excess(
     base = asked(chosen(table, task, "untouched"))
     if base.is_empty():
         return
-    pairs = zip(*(values_of(part, "rank", by=BY) for part in (base, asked(rows))), strict=True)
+    before, after = (by_unit(part, "rank", by=BY) for part in (base, asked(rows)))
     words = f"rank by the untouched model less rank after training, {ARMS[arm]}; {TITLES[task]}"
-    values = [before - after for before, after in pairs]
-    result.findings.append(mean_finding(f"{task}-{arm_id(arm)}-excess", words, values, unit=UNIT))
+    id = f"{task}-{scores.arm_id(arm)}-excess"
+    result.findings.append(mean_finding(id, words, differences(before, after), unit=UNIT))
 
 
 def _row(task: str, look: Arm, finding: Finding, rows: pl.DataFrame) -> dict[str, Any]:
-    right, among_all = _mean(rows, "right"), _mean(rows, "rank_all")
-    found = finding.found
+    right, among_all = mean_of(rows, "right"), mean_of(rows, "rank_all")
     return {
         "row": TITLES[task],
         "task": task,
         "arm": look.name,
         "control": look.control,
-        "value": found.value,
-        "low": found.low,
-        "high": found.high,
-        "note": f"right {right:.2f}; rank among all answers {among_all:.2f}; {found.n}",
-        "chance": 2.0 if not finding.nulls else finding.nulls[0].value,
+        **interval_columns(finding),
+        "note": f"right {right:.2f}; rank among all answers {among_all:.2f}; {finding.found.n}",
+        "chance": finding.nulls[0].value,
     }
 
 
@@ -190,7 +180,7 @@ def _effects(result: AnalysisResult, table: pl.DataFrame, task: str, arm: ArmNam
     if rows.is_empty():
         return
     rows = rows.with_columns(gap=pl.col("own_bridge") - pl.col("other_bridge"))
-    words = f"{ARMS[arm]}; {TITLES[task]}"
+    words, start = f"{ARMS[arm]}; {TITLES[task]}", f"{task}-{scores.arm_id(arm)}"
     for id, column, measure, bounds in (
         ("one-vector", "one_vector", "share of what training added in one vector for all", SHARE),
         ("pair-vector", "pair_vector", "share of what training added in one vector a pair", SHARE),
@@ -199,14 +189,12 @@ def _effects(result: AnalysisResult, table: pl.DataFrame, task: str, arm: ArmNam
     ):
         values = values_of(rows, column, states="added")
         result.findings.append(
-            mean_finding(f"{task}-{arm_id(arm)}-{id}", f"{measure}, {words}", values, bounds=bounds)
+            mean_finding(f"{start}-{id}", f"{measure}, {words}", values, bounds=bounds)
         )
-    pairs = zip(*(values_of(rows, "gap", states=name) for name in ("after", "before")), strict=True)
+    after, before = (by_unit(rows, "gap", states=name) for name in ("after", "before"))
     measure = "nearness to the own bridge names (less to others), after training less before"
-    gains = [after - before for after, before in pairs]
-    result.findings.append(
-        mean_finding(f"{task}-{arm_id(arm)}-nearer", f"{measure}, {words}", gains)
-    )
+    gains = differences(after, before)
+    result.findings.append(mean_finding(f"{start}-nearer", f"{measure}, {words}", gains))
 
 
 def _late_minus_early(result: AnalysisResult, table: pl.DataFrame, task: str) -> None:
@@ -214,8 +202,7 @@ def _late_minus_early(result: AnalysisResult, table: pl.DataFrame, task: str) ->
     late, early = (chosen(table, task, arm) for arm in ("lora late", "lora early"))
     if late.is_empty() or early.is_empty():
         return
-    pairs = zip(ranks(late, f"{task}, late LoRA"), ranks(early, f"{task}, early LoRA"), strict=True)
-    values = [a - b for a, b in pairs]
+    values = differences(ranks(late, f"{task}, late LoRA"), ranks(early, f"{task}, early LoRA"))
     words = f"mean rank by a LoRA in a late block less by one in an early block; {TITLES[task]}"
     result.findings.append(mean_finding(f"{task}-lora-late-minus-early", words, values, unit=UNIT))
 
@@ -226,9 +213,8 @@ def _listed_minus_new(result: AnalysisResult, table: pl.DataFrame, task: str) ->
     if rows.is_empty() or TASKS[task][1] == "own":
         return
     new = ranks(rows, f"{task}, full fine-tune")
-    pairs = zip(ranks(rows, task, "listed_rank"), new, strict=True)
+    values = differences(ranks(rows, task, "listed_rank"), new)
     words = f"rank of the listed answer less rank of the new one, {ARMS['full']}; {TITLES[task]}"
-    values = [a - b for a, b in pairs]
     result.findings.append(mean_finding(f"{task}-full-listed", words, values, unit=UNIT))
 
 
@@ -259,6 +245,6 @@ EXPERIMENT = ModelExperiment(
     compute=compute,
     analyse=analyse,
     figure=figure,
-    config=run_of,
+    config=scores.run_of,
     version="3",
 )

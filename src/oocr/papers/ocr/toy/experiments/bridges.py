@@ -7,6 +7,7 @@ import polars as pl
 from oocr.claims.analysis_result import AnalysisResult
 from oocr.papers.measure import mean_finding, values_of
 from oocr.papers.ocr.toy.clean import fit, implied_by_pair, random_start, training_rows
+from oocr.papers.ocr.toy.experiments.forms import UNIT
 from oocr.papers.ocr.toy.networks import RANDOM_SCALE
 from oocr.papers.ocr.toy.world import World
 from oocr.papers.paper import Cell, Experiment, PaperSettings, Rows
@@ -43,7 +44,7 @@ def analyse(table: pl.DataFrame) -> AnalysisResult:
             mean_finding(
                 f"bridges-{count}",
                 f"mean rank of the c among {PAIRS}, {count} of {NAMES} names a pair are bridges",
-                values_of(table, "rank", by=("seed", "pair"), bridges=count),
+                values_of(table, "rank", by=UNIT, bridges=count),
                 unit="seed and pair",
                 bounds=(0.0, PAIRS - 1.0),
                 nulls={"chance": (PAIRS - 1) / 2},

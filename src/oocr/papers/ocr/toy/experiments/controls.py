@@ -12,19 +12,19 @@ from oocr.charts.dots import dot_panel
 from oocr.charts.figure import Figure, Tables, figure_of
 from oocr.claims.analysis_result import AnalysisResult
 from oocr.intervals import SHARE
-from oocr.papers.measure import mean_finding, values_of
+from oocr.papers.measure import interval_columns, mean_finding, values_of
 from oocr.papers.ocr.toy.clean import (
     fit,
     implied_by_pair,
     random_start,
     training_rows,
 )
+from oocr.papers.ocr.toy.experiments.forms import UNIT
 from oocr.papers.ocr.toy.networks import RANDOM_SCALE
 from oocr.papers.ocr.toy.world import World
 from oocr.papers.paper import Cell, Experiment, PaperSettings, Rows
 
 STEPS = 2000
-UNIT = ("seed", "pair")
 Control = Literal["permuted", "random", "half", "none"]
 ROWS = {
     "permuted": "bridges permuted: the new c",
@@ -91,10 +91,9 @@ def analyse(table: pl.DataFrame) -> AnalysisResult:
             bounds=(0.0, world.pairs - 1.0),
             nulls={"chance": chance},
         )
-        found = finding.found
-        ends = {"value": found.value, "low": found.low, "high": found.high}
         result.findings.append(finding)
-        result.rows.append({"row": words, "arm": "factorized", "control": "", **ends})
+        columns = {"row": words, "arm": "factorized", "control": ""}
+        result.rows.append({**columns, **interval_columns(finding)})
     result.findings.append(
         mean_finding(
             "random-accuracy",

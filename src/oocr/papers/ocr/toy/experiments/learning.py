@@ -14,14 +14,14 @@ from oocr.charts.lines import Look, line_keys, lines_by, lines_panel
 from oocr.claims.analysis_result import AnalysisResult
 from oocr.intervals import POSITIVE, SHARE
 from oocr.papers.measure import mean_finding, values_of
-from oocr.papers.ocr.toy.max_margin import least_gap, solution
-from oocr.papers.ocr.toy.networks import Form, effective
+from oocr.papers.ocr.toy.experiments.forms import FORMS, FormCell, both_forms, solution_gap
+from oocr.papers.ocr.toy.max_margin import solution
+from oocr.papers.ocr.toy.networks import effective
 from oocr.papers.ocr.toy.scores import gaps
 from oocr.papers.ocr.toy.training import REPEATS, STEPS, train_form
 from oocr.papers.ocr.toy.world import World
-from oocr.papers.paper import Cell, Experiment, PaperSettings, Rows
+from oocr.papers.paper import Experiment, Rows
 
-FORMS: tuple[Form, ...] = ("factorized", "combined")
 SCORED = (0, 25, 50, 75, *range(100, 500, 25), *range(500, STEPS, 100))
 LOOKS: tuple[Look, ...] = (
     ("factorized", "two matrices, W_O W_V", "vector"),
@@ -31,19 +31,11 @@ SHOWN = 0
 """The seed whose maps are shown."""
 
 
-class LearningCell(Cell):
-    """A form of the network."""
-
-    form: Form
+LEARNED = 0.1
+"""Loss, in nats, below which rows are learned."""
 
 
-def cells(settings: PaperSettings) -> list[LearningCell]:
-    """Both forms on every seed."""
-    seeds = settings.seeds(full=5, quick=3)
-    return [LearningCell(seed=seed, form=form) for seed in seeds for form in FORMS]
-
-
-def compute(cell: LearningCell) -> Rows:
+def compute(cell: FormCell) -> Rows:
     """Scores by step, what the trained network attends to, the gaps of W diag(s), and that map."""
     world = World()
     trained = train_form(world, cell.form, cell.seed, SCORED)
@@ -111,7 +103,7 @@ def analyse(table: pl.DataFrame) -> AnalysisResult:
                 f"{form}-gap",
                 f"on-pair minus off-pair weight to c, test names' over bridges', {form}",
                 [round(share, 3) for share in c_shares],
-                nulls={"max-margin solution": _ideal(world, form)},
+                nulls={"max-margin solution": solution_gap(world, form)},
             ),
         ]
         seen = {
@@ -156,13 +148,6 @@ def analyse(table: pl.DataFrame) -> AnalysisResult:
     return result
 
 
-LEARNED = 0.1
-
-
-def _ideal(world: World, form: str) -> float:
-    return least_gap(world.bridges, world.tests, "nuclear" if form == "factorized" else "frobenius")
-
-
 def figures(tables: Tables) -> list[Figure | None]:
     """Losses by step; maps of W diag(s)."""
     (table,) = tables.values()
@@ -202,9 +187,9 @@ def _maps(table: pl.DataFrame) -> Figure | None:
     for form, words, _ in LOOKS:
         rows = data.filter(pl.col("form") == form).sort("answer", "name")
         maps.append((f"trained: {words}", rows["value"].to_numpy().reshape(shape)))
-    for form, words in (("factorized", "nuclear"), ("combined", "Frobenius")):
-        ideal = solution(world, _ideal(world, form))[:, 2:]
-        maps.append((f"max-margin: least {words} norm", ideal))
+    for form, norm in zip(FORMS, ("nuclear", "Frobenius"), strict=True):
+        ideal = solution(world, solution_gap(world, form))[:, 2:]
+        maps.append((f"max-margin: least {norm} norm", ideal))
     answers = [("b: facts", world.pairs), ("c: implied", world.pairs)]
     names = [
         (f"{len(world.bridge_names)} bridge names", len(world.bridge_names)),
@@ -238,7 +223,7 @@ EXPERIMENT = Experiment(
     name="ocr-learning",
     section="learning",
     about="facts and implications with noise words, trained in both forms of one network",
-    cells=cells,
+    cells=both_forms,
     compute=compute,
     analyse=analyse,
     figure=figures,

@@ -6,6 +6,8 @@ seed, as nothing is drawn) the vectors of the factorized form get to a rank of 0
 
 from __future__ import annotations
 
+from statistics import fmean
+
 import polars as pl
 
 from oocr.charts.arms import arms_in, dot_keys
@@ -13,23 +15,21 @@ from oocr.charts.dots import dot_panel
 from oocr.charts.figure import Figure, LegendEntry, Panel, Tables, figure_of
 from oocr.claims.analysis_result import AnalysisResult
 from oocr.intervals import SHARE
-from oocr.papers.measure import mean_finding, values_of
+from oocr.papers.measure import interval_columns, mean_finding, values_of
 from oocr.papers.ocr.toy import places
 from oocr.papers.ocr.toy.clean import inputs_of, random_start, rows_of
-from oocr.papers.ocr.toy.networks import RANDOM_SCALE, Form
+from oocr.papers.ocr.toy.experiments.forms import FORMS, UNIT, FormCell
+from oocr.papers.ocr.toy.networks import RANDOM_SCALE
 from oocr.papers.ocr.toy.scores import score, scores_by_pair
 from oocr.papers.ocr.toy.world import World
-from oocr.papers.paper import Cell, Experiment, PaperSettings, Rows
+from oocr.papers.paper import Experiment, PaperSettings, Rows
 
-FORMS: tuple[Form, ...] = ("factorized", "combined")
 RANKS = (4, 16)
-UNIT = ("seed", "pair")
 
 
-class PlacesCell(Cell):
+class PlacesCell(FormCell):
     """A form of the first stage; with the bridges' implications, or with their facts only."""
 
-    form: Form
     implications: bool = True
 
 
@@ -89,14 +89,14 @@ def analyse(table: pl.DataFrame) -> AnalysisResult:
             result.reasons.append(f"{id}: facts are right in {facts:.0%} only")
         else:
             result.findings.append(finding)
-        found = finding.found
-        note = f"over all answers right: {sum(accuracy) / len(accuracy):.2f}; facts: {facts:.2f}"
+        note = f"over all answers right: {fmean(accuracy):.2f}; facts: {facts:.2f}"
         result.rows.append(
             {
                 "row": place,
                 "arm": form,
                 "control": "" if implications else "without implications",
-                **{"value": found.value, "low": found.low, "high": found.high, "note": note},
+                **interval_columns(finding),
+                "note": note,
             }
         )
     input_vector = {"place": "input vector", "form": "combined", "implications": True}
@@ -141,4 +141,5 @@ EXPERIMENT = Experiment(
     compute=compute,
     analyse=analyse,
     figure=figure,
+    version="2",
 )

@@ -7,15 +7,15 @@ import polars as pl
 from oocr.charts.figure import Figure, Tables, figure_of
 from oocr.charts.lines import Look, line_keys, lines_by, lines_panel
 from oocr.claims.analysis_result import AnalysisResult
-from oocr.intervals import SHARE, mean_interval
-from oocr.papers.measure import mean_finding, values_of
+from oocr.intervals import POSITIVE, SHARE, mean_interval
+from oocr.papers.measure import interval_columns, mean_finding, values_of
 from oocr.papers.ocr.toy.clean import fit, implied_by_pair, random_start, training_rows
+from oocr.papers.ocr.toy.experiments.forms import UNIT
 from oocr.papers.ocr.toy.networks import RANDOM_SCALE
 from oocr.papers.ocr.toy.world import World
 from oocr.papers.paper import Cell, Experiment, PaperSettings, Rows
 
 STEPS = 8000
-UNIT = ("seed", "pair")
 HEADS = (1, 2, 3, 4, 5, 6, 8, 16, 32)
 QUICK_HEADS = (2, 3, 4, 8)
 LOOKS: tuple[Look, ...] = (("factorized", "test names, mean over seeds", "vector"),)
@@ -57,11 +57,10 @@ def analyse(table: pl.DataFrame) -> AnalysisResult:
         )
         result.findings.append(finding)
         losses = values_of(table, "loss", by=UNIT, heads=width)
-        shared = {"form": "factorized", "heads": width}
-        accuracy, loss = finding.found, mean_interval(losses, bounds=(0.0, float("inf")))
-        for score, number in (("accuracy", accuracy), ("loss", loss)):
-            ends = {"value": number.value, "low": number.low, "high": number.high}
-            result.rows.append({**shared, "score": score, **ends})
+        columns = {"form": "factorized", "heads": width}
+        loss = mean_interval(losses, bounds=POSITIVE).columns
+        result.rows.append({**columns, "score": "accuracy", **interval_columns(finding)})
+        result.rows.append({**columns, "score": "loss", **loss})
     return result
 
 

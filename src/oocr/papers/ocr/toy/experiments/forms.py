@@ -1,0 +1,32 @@
+"""Cells of experiments that train both forms of the network, and what the maxima of both are."""
+
+from __future__ import annotations
+
+from oocr.papers.ocr.toy.max_margin import Norm, least_gap
+from oocr.papers.ocr.toy.networks import Form
+from oocr.papers.ocr.toy.world import World
+from oocr.papers.paper import Cell, PaperSettings
+
+FORMS: tuple[Form, ...] = ("factorized", "combined")
+UNIT = ("seed", "pair")
+"""Units of intervals: between networks ranks differ as much as independent pairs let them."""
+
+NORMS: dict[Form, Norm] = {"factorized": "nuclear", "combined": "frobenius"}
+"""Whose least value training in each form tends to (Theorem 1)."""
+
+
+class FormCell(Cell):
+    """A form of the network."""
+
+    form: Form
+
+
+def both_forms(settings: PaperSettings) -> list[FormCell]:
+    """Both forms on every seed."""
+    seeds = settings.seeds(full=5, quick=3)
+    return [FormCell(seed=seed, form=form) for seed in seeds for form in FORMS]
+
+
+def solution_gap(world: World, form: Form) -> float:
+    """The gap g of the max-margin solution that belongs to a form."""
+    return least_gap(world.bridges, world.tests, NORMS[form])
