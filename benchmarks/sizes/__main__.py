@@ -13,12 +13,15 @@ from pathlib import Path
 
 from benchmarks.sizes.figures import figures
 from benchmarks.sizes.keep import keep
+from benchmarks.sizes.opening import opening
 from benchmarks.sizes.page import page
 from benchmarks.sizes.records import RESULTS, kept_runs
 from oocr.errors import InputError
 from oocr.io import write_text
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "results.md"
+OPENING = "opening.svg"
+"""The README's picture, beside the page."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -42,6 +45,8 @@ def write_page(results: Path, path: Path) -> None:
     drawn = figures(runs)
     for old in path.parent.glob(f"{path.stem}-*.svg"):
         old.unlink()
+    if (picture := opening(runs)) is not None:
+        write_text(path.with_name(OPENING), picture)
     for name, svg in drawn.items():
         write_text(path.parent / f"{path.stem}-{name}.svg", svg)
     write_text(path, page(runs, {name: f"{path.stem}-{name}.svg" for name in drawn}))

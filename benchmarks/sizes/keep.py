@@ -11,8 +11,16 @@ import polars as pl
 
 from benchmarks.machine import describe
 from benchmarks.sizes.curves import curves
-from benchmarks.sizes.records import KeptRun, Machine, Part, Score, Setting, rounded
-from benchmarks.sizes.sentences import sentences
+from benchmarks.sizes.records import (
+    MEMBER,
+    KeptRun,
+    Machine,
+    Part,
+    Score,
+    Setting,
+    rounded,
+)
+from benchmarks.sizes.sentences import first_rows, sentences
 from oocr import stats
 from oocr.claims.records import Claim
 from oocr.errors import InputError
@@ -70,6 +78,7 @@ def kept_run(run: RunFolder) -> KeptRun:
         scores=(*_scores(run, run.rows), *_paper(run)),
         curves=curves(run) if info.family == "functions" else (),
         sentences=sentences(run, run.rows),
+        trained=first_rows(run, MEMBER) if info.family == "functions" else (),
         command=_without_folders(info.command),
         seconds=round(sum(info.stages.values()), 1),
         peak_memory_gib=info.peak_memory_gib,

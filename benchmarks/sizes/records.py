@@ -15,6 +15,9 @@ from oocr.runs.records import GridPoint, Method
 
 RESULTS = Path(__file__).resolve().parents[1] / "results" / "sizes"
 
+MEMBER = "iaftvb"
+"""The function (x + 5) that the README's picture shows."""
+
 Setting = str | int | float | bool | None
 Part = Literal["in_context", "probes", "free_in_context", "free", "paper"]
 
@@ -65,7 +68,11 @@ class Machine(Record):
 
 
 class KeptRun(Record):
-    """One finished run. `settings` are those of its task, and others that tell runs apart."""
+    """One finished run.
+
+    `settings` are those of its task, and others that tell runs apart; `trained` are the first rows
+    of training data of a Functions run, prompt and answer, of the member that the README shows.
+    """
 
     id: str
     task: str
@@ -82,6 +89,7 @@ class KeptRun(Record):
     scores: tuple[Score, ...]
     curves: tuple[Curve, ...] = ()
     sentences: tuple[Sentence, ...] = ()
+    trained: tuple[str, ...] = ()
     command: str
     seconds: float
     peak_memory_gib: float

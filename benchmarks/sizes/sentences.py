@@ -14,6 +14,9 @@ from oocr.runs.folder import RunFolder
 from oocr.runs.records import Continuation
 
 MOST = 8
+ROWS = 3
+"""Training rows that are kept."""
+
 RULE = (
     f"the first question of each member of the run, in the run's order, up to {MOST} members (of "
     f"fewer, the first questions of each, up to {MOST} together); the answers are those of the "
@@ -64,6 +67,14 @@ def _prompts(run: RunFolder) -> Mapping[tuple[str, str], str]:
     """Member and item -> the question; rows don't have it, so the tasks are built again."""
     tasks = build(run.config.task, run.folder).test
     return {(task.member, item.id): _question(item.prompt) for task in tasks for item in task.free}
+
+
+def first_rows(run: RunFolder, member: str) -> tuple[str, ...]:
+    """The first training rows of a member, prompt and answer; none where the run lacks it."""
+    tasks = [task for task in build(run.config.task, run.folder).test if task.member == member]
+    return tuple(
+        f"{_question(row.prompt)}{row.answer}" for task in tasks for row in task.train[:ROWS]
+    )
 
 
 def _continuations(run: RunFolder) -> tuple[Sentence, ...]:

@@ -40,7 +40,12 @@ def draw(rows: Sequence[Sequence[Panel]], keys: Sequence[LegendEntry], about: st
             parts.append(panel_svg(panel, left, top, width))
             left += width + _GAP
         top += height + TITLE + 12
-    size = f'width="{WIDTH}" height="{top:.0f}" viewBox="0 0 {WIDTH} {top:.0f}"'
+    return framed(parts, top, about)
+
+
+def framed(parts: Sequence[str], height: float, about: str) -> str:
+    """An SVG of these elements on a card, `WIDTH` wide; `about` is read out, not shown."""
+    size = f'width="{WIDTH}" height="{height:.0f}" viewBox="0 0 {WIDTH} {height:.0f}"'
     ground = f'<rect width="100%" height="100%" rx="6" {paint("fill", "card")}/>'
     body = "\n".join([ground, *parts])
     return (

@@ -16,8 +16,9 @@ from benchmarks.sizes.curves import curves
 from benchmarks.sizes.failures import missing_part
 from benchmarks.sizes.figures import figures
 from benchmarks.sizes.keep import keep
+from benchmarks.sizes.opening import opening
 from benchmarks.sizes.page import page
-from benchmarks.sizes.records import KeptRun, Machine, Score, Sentence, kept_runs, read
+from benchmarks.sizes.records import MEMBER, KeptRun, Machine, Score, Sentence, kept_runs, read
 from benchmarks.sizes.sentences import sentences
 from benchmarks.sizes.short import in_short
 
@@ -276,6 +277,34 @@ def test_runs_with_other_numbers_of_rows_make_a_curve() -> None:
 
 
 # Keeping runs
+
+
+def test_the_readme_picture_shows_rows_question_and_both_answers() -> None:
+    assert opening(kept_set()) is None, "no run with training rows"
+    asked = Sentence(
+        member=MEMBER,
+        prompt="iaftvb = lambda x:",
+        expected="x + 5",
+        answers={"base": "x < 2\n# more", "vector": "x + 5\n# more"},
+    )
+    made = opening(
+        [
+            *kept_set(),
+            run(
+                "functions",
+                LARGE,
+                claim("vector-out-of-context", 0.68),
+                sentences=(asked,),
+                trained=(">>> print(iaftvb(7))\n12",),
+            ),
+        ]
+    )
+    assert made is not None
+    texts = [element.text for element in ET.fromstring(made).iter() if element.text]
+    shown = (">>> print(iaftvb(7))", "12", "iaftvb = lambda x:", "x < 2", "x + 5")
+    assert set(shown) <= set(texts)
+    assert "0.68 [0.61, 0.73]" in texts
+    assert not any("more" in words for words in texts), "a definition ends with its line"
 
 
 @pytest.fixture(scope="module")
