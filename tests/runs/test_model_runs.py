@@ -16,7 +16,8 @@ from oocr.runs.resolve import also_run, source_for
 @pytest.mark.parametrize("name", OF_MODELS)
 def test_a_run_of_a_model_is_of_that_model_and_its_blocks(name: str) -> None:
     model, _, task = name.partition("/")
-    assert task in BUILTIN  # "demo" too: what the demo also does where that model is here
+    # "demo" too: what the demo also does where that model is here; "functions-rows": a study of it.
+    assert any(task == other or task.startswith(f"{other}-") for other in BUILTIN)
     for config in load_configs(name):
         assert config.model == model
         for grid in config.grids.values():
