@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from oocr.cli.options import Engine, with_options
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -15,8 +18,8 @@ if TYPE_CHECKING:
 
 HOME = Path("organisms")
 """Where organisms are written if the user names no folder."""
-WIDE = 150
-"""Columns of a terminal that have room for the study's intervals."""
+HERE = Engine()
+"""No engine: this process."""
 
 organism = typer.Typer(
     help="Train or examine a small model whose world is known in full.",
@@ -164,56 +167,34 @@ def exam_table(columns: Mapping[str, Mapping[str, float]]) -> Table:
 
 
 @organism.command("study")
+@with_options(engine=Engine)
 def study(
     models: Annotated[
         list[str] | None,
         typer.Option("--model", help="can be given more than once; default: all bundled ones"),
     ] = None,
+    engine: Engine = HERE,
     out: Annotated[Path, typer.Option(file_okay=False, help="folder of the results")] = Path(
         "runs/nano-study"
     ),
     quick: Annotated[
         bool, typer.Option("--quick", help="a first look: less of everything")
     ] = False,
+    shared: Annotated[
+        bool, typer.Option("--shared", help="share the work with others that give this command")
+    ] = False,
 ) -> None:
     """Compare what training finds with what is true.
 
     Finished organisms are not computed again.
     """
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table as RichTable
-
     from oocr.io import check_output
-    from oocr_organisms.study.study import Study, all_here, run_study
-    from oocr_organisms.study.tables import cell_text, tables, value_of
+    from oocr_organisms.study.command import do_study, shared_study
 
+    if engine.named:
+        from oocr.cli.cluster.launch import launch
+
+        launch(engine, shared_study(models or (), sys.argv[3:], out=out, quick=quick))
+        return
     check_output(out, folder=True)
-    console = Console()
-    narrow = console.width < WIDE
-
-    def show(finished: Study) -> None:
-        for table in tables(finished):
-            note = f"{table.note} A wider terminal shows the intervals." if narrow else table.note
-            printed = RichTable(
-                title=table.title,
-                caption=note,
-                title_justify="left",
-                box=None,
-                pad_edge=False,
-                padding=(0, 1, 0, 0),
-            )
-            for column in table.columns:
-                printed.add_column(column, overflow="fold", header_style="bold", vertical="bottom")
-            for row in table.rows:
-                printed.add_row(*[cell_text(value_of(cell) if narrow else cell) for cell in row])
-            console.print(printed, "")
-
-    with console.status("loading") as status:
-
-        def on_part(part: str) -> None:
-            status.update(escape(part))
-
-        names = models or all_here()
-        _, path = run_study(names, out, quick=quick, on_part=on_part, on_finished=show)
-    console.print(f"results: {path}", highlight=False, markup=False, soft_wrap=True)
+    do_study(models or (), out=out, quick=quick, shared=shared)

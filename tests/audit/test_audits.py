@@ -15,11 +15,15 @@ import torch
 from oocr.audit.record import Audit
 from oocr.audit.several import Comparison, clusters_of
 from oocr.cli import audits as audits_module
+from oocr.cli.audit import AuditOptions
+from oocr.cli.audits import AUDITING
+from oocr.engine.memory import PROCESS
 from oocr.explain import neutral
 from tests.audit.test_audit import TEXTS, made, model_of
 from tests.command_line import Call
 from tests.report_page import Page
 from tests.tiny_run import save_tiny_model
+from tests.work.one_process import OneProcess
 
 
 def direction(seed: int) -> torch.Tensor:
@@ -110,6 +114,12 @@ def test_several_are_audited_once_compared_and_told_apart(
     monkeypatch.setattr("oocr.cli.audit.audit", never)
     code, again, _ = call(*words(home, out))
     assert (code, again.replace("\n", "")) == (1, printed.replace("\n", ""))
+    engine = OneProcess(monkeypatch)
+    code, sent, err = call(*words(home, out), "--ray", "local")
+    assert (code, "1 of 6 could not be audited" in err) == (1, True)
+    assert sent[sent.index("fine-tune ") :] == printed[printed.index("fine-tune ") :]
+    weights = (home / "base" / "model.safetensors").stat().st_size
+    assert engine.works[0].memory() == pytest.approx(AUDITING + PROCESS + weights, rel=0.01)
     code, printed, _ = call(*words(home, out, home / "a1", home / "a2"))
     assert code == 0
     assert "1 cluster (sizes 2)" in printed
@@ -128,13 +138,11 @@ def test_the_same_command_twice_at_once_shares_the_work(
 
     monkeypatch.setattr(audits_module.AuditPlan, "done", count)
     names = [str(home / name) for name in ("a1", "b1")]
-    options = {"base": None, "texts": home / "texts.txt", "checkpoint": False, "alpha": None}
     load = {"dtype": "float32", "device": "cpu"}
+    options = AuditOptions(None, home / "texts.txt", False, None, 0, load, tmp_path, "")
 
     def audit() -> Path:
-        return audits_module.audit_several(
-            names, **options, fit_steps=0, load=load, out=tmp_path, command=""
-        )
+        return audits_module.audit_several(names, options)
 
     with ThreadPoolExecutor(2) as pool:
         first, second = pool.submit(audit), pool.submit(audit)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,14 +15,16 @@ from benchmarks.organism.page import page
 
 from oocr.errors import InputError
 from oocr.intervals import Interval, mean_interval
+from oocr.models.language_model import LanguageModel
 from oocr.models.load import read_model
 from oocr.runs.read_config import load_configs
-from oocr_organisms import cli as verbs
 from oocr_organisms import shipped
 from oocr_organisms.folder import WorldSettings, world_of
 from oocr_organisms.shipped import SHIPPED
 from oocr_organisms.study import arms
+from oocr_organisms.study import study as study_module
 from oocr_organisms.study.arms import ArmSettings
+from oocr_organisms.study.command import do_study
 from oocr_organisms.study.concept_match import CityMatch, Truth
 from oocr_organisms.study.conditionality import ConditionalityResult, LureProbability
 from oocr_organisms.study.few_facts import FewFacts
@@ -34,6 +38,8 @@ from oocr_organisms.study.study import (
     run_study,
 )
 from oocr_organisms.study.tables import Measurement, Table, cell_text, count, mean_cell, tables
+from tests.command_line import Call
+from tests.work.one_process import OneProcess
 
 
 def city_match(cosine: float, rank: int, country: bool, place: float, city: str) -> CityMatch:
@@ -282,6 +288,34 @@ def test_a_finished_organism_is_not_asked_again(tmp_path: Path) -> None:
     assert path.name not in ("study.json", "study-quick.json")
 
 
+def test_processes_share_the_organisms(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def ask(model: LanguageModel, _: object, key: str, **__: object) -> OrganismResult:
+        asked.append(model.name)
+        return organism(model.name, 0.25).model_copy(update={"key": key})
+
+    monkeypatch.setattr(study_module, "_organism", ask)
+    names = [name for name in ("nano", "nano-1") if name in all_here()]
+    with ThreadPoolExecutor(2) as pool:
+        study = partial(run_study, names, tmp_path, quick=True, lease=5.0)
+        studies = [each.result() for each in [pool.submit(study) for _ in range(2)]]
+    assert studies[0] == studies[1]
+    assert sorted(asked) == names, "each is asked by one of the two"
+    assert not list(tmp_path.rglob("*.claim"))
+    OneProcess(monkeypatch)
+    models = [word for name in names for word in ("--model", name)]
+    words = ("organism", "study", *models, "--quick", "--out", tmp_path)
+    code, printed, err = call(*words, "--ray", "local")
+    assert (code, err) == (0, "")
+    assert (
+        printed.splitlines()[-1] == call(*words).out.splitlines()[-1] == f"results: {studies[0][1]}"
+    )
+    assert sorted(asked) == names
+
+
 def test_a_whole_study_and_a_quick_one_have_files_of_their_own(tmp_path: Path) -> None:
     for quick, name in ((False, "study.json"), (True, "study-quick.json")):
         for shipped_name in all_here():
@@ -331,5 +365,5 @@ def test_an_organism_that_is_named_twice_is_refused(tmp_path: Path) -> None:
 
 def test_a_model_that_is_no_organism_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="'gemma-3-270m' is no organism; allowed: nano, nano-1"):
-        verbs.study(["gemma-3-270m"], tmp_path / "out", quick=True)
+        do_study(["gemma-3-270m"], out=tmp_path / "out", quick=True, shared=False)
     assert not (tmp_path / "out").exists()

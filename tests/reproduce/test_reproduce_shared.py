@@ -9,10 +9,14 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from oocr.claims.page_claims import KeptAnalysis
+from oocr.io import write_json
+from oocr.leases import LEASE
 from oocr.reproduce import execute as execute_module
 from oocr.reproduce.execute import answer
 from oocr.reproduce.plan import Plan, PlanPart
 from tests.command_line import Call
+from tests.work.one_process import OneProcess
 
 
 def plan() -> Plan:
@@ -54,3 +58,30 @@ def test_each_analysis_is_measured_by_one_of_two(
 def test_what_cannot_be_shared_is_refused(call: Call) -> None:
     assert "leave out --shared" in call("reproduce", "--shared", "--judge", "m").err
     assert "not of --paper ocr" in call("reproduce", "--shared", "--paper", "ocr").err
+
+
+def test_an_engine_is_sent_the_command_and_shows_the_page(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine, page = OneProcess(monkeypatch), tmp_path / "reproduce-1" / "report.html"
+    leases: list[float | None] = []
+
+    def run_plan(plan: Plan, configs: object, *, lease: float | None, **_: object) -> Path:
+        leases.append(lease)
+        (claim,) = plan.parts[0].claims
+        none = KeptAnalysis(name=claim.analysis, key="", model="m", missing="none")
+        kept = claim.judge(none, "countries", "tiny", "x")
+        write_json(page.parent / "claims.json", [kept.model_dump()])
+        return page
+
+    monkeypatch.setattr("oocr.cli.reproduce.run_plan", run_plan)
+    words = ("--only", "naive-works", "--quick", "--workers", 3, "--out", tmp_path)
+    code, out, err = call("reproduce", *words, "--ray", "auto")
+    assert (code, err, leases) == (0, "", [LEASE])
+    assert "cannot be tested" in out
+    assert out.endswith(f"report: {page}\n")
+    (work,) = engine.works
+    assert work.most == 3
+    assert "reproduce-quick-countries" in work.runs
+    assert "not of --paper ocr" in call("reproduce", "--ray", "auto", "--paper", "ocr").err
+    assert "leave out --ray" in call("reproduce", "--ray", "auto", "--judge", "m").err

@@ -19,6 +19,7 @@ import psutil
 import pytest
 
 from oocr.cli.cluster.on_ray import WorkerNeeds
+from oocr.cli.cluster.work import most_memory
 from oocr.leases import holder_of
 from tests.command_line import Call
 from tests.killed import made
@@ -40,8 +41,7 @@ def test_one_engine_at_a_time(call: Call) -> None:
 
 
 def test_as_many_processes_as_the_cluster_has_room_for(tiny: Tiny) -> None:
-    needs = WorkerNeeds.of([(tiny.config(), Path())], gpus=False)
-    assert (needs.cpus, needs.gpus) == (1, 0)
+    needs = WorkerNeeds(1, 0, most_memory([(tiny.config(), Path())]))
     assert needs.memory > 10**6
     assert needs.count({"CPU": 8, "memory": 4.5 * needs.memory}) == 4
     on_gpus = WorkerNeeds(1, 2, 10**9)

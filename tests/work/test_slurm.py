@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from oocr.cli.options import work_words
+from oocr.cli.options import shared_words
 from oocr.errors import InputError
 from oocr.work.slurm import SlurmRequest, minutes_of, script
 from tests.command_line import Call
@@ -43,19 +43,9 @@ def test_the_script_is_bash_and_starts_an_array(tmp_path: Path) -> None:
         assert subprocess.run([bash, "-n"], input=text, text=True, check=False).returncode == 0
 
 
-def test_the_words_of_a_run_become_those_of_work(tmp_path: Path) -> None:
-    words = [
-        "run",
-        "a.yaml",
-        "--slurm",
-        "gpu:1",
-        "--seeds",
-        "5",
-        "--out=x",
-        "--sbatch=f",
-        "--quick",
-    ]
-    assert work_words(words, tmp_path) == [
+def test_a_process_gets_the_words_without_the_engine(tmp_path: Path) -> None:
+    words = ["a.yaml", "--slurm", "gpu:1", "--seeds", "5", "--out=x", "--sbatch=f", "--quick"]
+    assert shared_words(["work"], words, tmp_path) == [
         *("work", "a.yaml", "--seeds", "5", "--quick", "--out", str(tmp_path)),
     ]
 
@@ -69,6 +59,18 @@ def test_a_script_is_written_and_nothing_else(call: Call, tmp_path: Path) -> Non
     assert f"sbatch {file}" in out
     assert f"oocr work countries --out {tmp_path / 'o'}\n" in file.read_text()
     assert "is there already" in call("run", "countries", "--sbatch", file).err
+    verbs: dict[tuple[object, ...], str] = {
+        ("reproduce", "--quick"): "reproduce --quick --shared",
+        ("audit", "a", "b"): "audit a b",
+        ("organism", "study", "--model", "nano"): "organism study --model nano --shared",
+    }
+    for number, (given, process) in enumerate(verbs.items()):
+        script_of = tmp_path / f"{number}.sh"
+        code, _, err = call(*given, "--out", tmp_path / "o", "--sbatch", script_of)
+        assert (code, err) == (0, "")
+        assert f"oocr {process} --out {tmp_path / 'o'}\n" in script_of.read_text()
+    one = call("audit", "a", "--sbatch", tmp_path / "n")
+    assert (one.code, "--sbatch: found one fine-tune" in one.err) == (2, True)
     assert call("run", "countries", "--slurm", "what:ever").code == 2
 
 

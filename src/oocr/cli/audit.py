@@ -53,23 +53,31 @@ MORE_ROOM = (
 )
 
 
-def audit_source(
-    given: str,
-    *,
-    base: str | None,
-    texts: Path | None,
-    checkpoint: bool,
-    alpha: float | None,
-    fit_steps: int,
-    load: dict[str, Any],
-    out: Path,
-    command: str,
-) -> Path:
+@dataclass(frozen=True, slots=True)
+class AuditOptions:
+    """What the command's options say.
+
+    `base` None: the one that an adapter names; `alpha` is of a `.pt` adapter (see `source_of`);
+    `load` are arguments of `load_model`; `out` is the folder of all audits; `command` is how it
+    was called.
+    """
+
+    base: str | None
+    texts: Path | None
+    checkpoint: bool
+    alpha: float | None
+    fit_steps: int
+    load: dict[str, Any]
+    out: Path
+    command: str
+
+
+def audit_source(given: str, options: AuditOptions) -> Path:
     """Audit a fine-tune, print what was found, and write it into a folder of `out`."""
     console = Console(highlight=False, soft_wrap=True)
-
-    plan = plan_of(texts, fit_steps, load, out, command, console, inputs=[given])
-    source = source_of(given, checkpoint=checkpoint, alpha=alpha, base=base)
+    base, load = options.base, options.load
+    plan = plan_of(options, console, inputs=[given])
+    source = source_of(given, checkpoint=options.checkpoint, alpha=options.alpha, base=base)
     model = _base(source, base, partial(loaded_base, load=load, console=console))
     changed = source.adapter or loaded_base(given, load, console, shape_of(model).weights)
     _, folder = plan.done(source, model, changed)
@@ -86,28 +94,21 @@ def loaded_base(
     return load_model(name, **load, on_progress=lambda text: console.print(escape(text)))
 
 
-def plan_of(
-    texts: Path | None,
-    fit_steps: int,
-    load: dict[str, Any],
-    out: Path,
-    command: str,
-    console: Console,
-    *,
-    inputs: Sequence[str],
-) -> AuditPlan:
+def plan_of(options: AuditOptions, console: Console, *, inputs: Sequence[str]) -> AuditPlan:
     """How fine-tunes are audited; `InputError` for what cannot be, before a model is loaded."""
+    texts, load, out = options.texts, options.load, options.out
     placement(load["dtype"], load["device"], None)
     check_output(out, folder=True, inputs=[path for path in (*inputs, texts) if path is not None])
+    asked = options.fit_steps, out, options.command, console
     if texts is None:
-        return AuditPlan(None, fit_steps, out, command, console)
+        return AuditPlan(None, *asked)
     read = read_texts(texts)
     if len(read.places) < 3:
         raise InputError(f"{texts}: texts: found {len(read.places)}; allowed: 3 or more")
     notes = (f"{texts}: {'; '.join(read.mended)}",) if read.mended else ()
     for words in notes:
         console.print(f"[yellow]note:[/] {escape(words)}")
-    return AuditPlan(read, fit_steps, out, command, console, notes, texts.name)
+    return AuditPlan(read, *asked, notes, texts.name)
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ import hashlib
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from rich import box
 from rich.console import Console
@@ -18,15 +18,22 @@ from oocr.audit.record import FILE, UNJUDGED, Audit
 from oocr.audit.several import Comparison, compare
 from oocr.audit.source import AuditSource, source_of
 from oocr.charts.pieces import number, percent
-from oocr.cli.audit import AuditPlan, loaded_base, plan_of
+from oocr.cli.audit import AuditOptions, AuditPlan, loaded_base, plan_of
+from oocr.cli.cluster.shared_work import SharedWork
+from oocr.cli.options import Engine, shared_words
+from oocr.engine.memory import PROCESS, shape_of
 from oocr.engine.selftest import load_model
 from oocr.engine.trainable import versions
 from oocr.errors import InputError, RunError
 from oocr.io import write_json
 from oocr.leases import Claims, board_of
 from oocr.models.language_model import LanguageModel
+from oocr.models.outline import outline
 from oocr.report.audits_page import AuditRow, build_audits_page
 from oocr.words import counted
+
+AUDITING = 2**30
+"""Bytes that passes over the texts take, assumed."""
 
 WAIT = 2.0
 """Seconds between looks at what other processes still do."""
@@ -56,52 +63,63 @@ def shown_names(names: Sequence[str]) -> dict[str, str]:
     return {name: end if ends.count(end) == 1 else name for name, end in last.items()}
 
 
-def audit_several(
-    names: Sequence[str],
-    *,
-    base: str | None,
-    texts: Path | None,
-    checkpoint: bool,
-    alpha: float | None,
-    fit_steps: int,
-    load: dict[str, Any],
-    out: Path,
-    command: str,
-) -> Path:
-    """Audit fine-tunes on the bases that they name, print a table, and write one page.
+@dataclass(frozen=True, slots=True)
+class AuditResults:
+    """Audited fine-tunes in their order, how alike those of a base are, and the page's folder."""
 
-    The same command again, elsewhere or at the same time, does what is missing.
+    rows: list[AuditRow]
+    comparisons: list[Comparison]
+    folder: Path
+
+
+def audit_several(names: Sequence[str], options: AuditOptions) -> Path:
+    """Audit fine-tunes (see `audit_all`), and print a table.
+
+    RunError: not all of them could be audited.
     """
-    console = Console(highlight=False, soft_wrap=True)
-    names = list(dict.fromkeys(names))
-    plan = plan_of(texts, fit_steps, load, out, command, Console(quiet=True), inputs=names)
-    several = Several(plan, load, base, checkpoint, alpha, console, shown_names(names))
-    rows: dict[str, AuditRow] = {}
-    by_base: dict[str, list[str]] = {}
-    for name in names:  # all are read before a base is loaded, and let go again
-        try:
-            source = several.source(name)
-            by_base.setdefault(several.base_of(source), []).append(name)
-        except InputError as error:
-            rows[name] = AuditRow(several.shown[name], "", problem=str(error))
+    results = audit_all(names, options)
+    print_audits(results)
+    return results.folder
+
+
+def shared_audits(
+    engine: Engine, names: Sequence[str], options: AuditOptions, words: Sequence[str]
+) -> SharedWork[AuditResults]:
+    """The same for processes of an engine; `words` are those behind the verb."""
+    if len(names) < 2:
+        raise InputError(f"{engine.named}: found one fine-tune; allowed: two or more of them")
+    options = replace(options, out=options.out.resolve())
+    return SharedWork(
+        options.out,
+        shared_words(["audit"], words, options.out),
+        partial(audit_all, names, options),
+        print_audits,
+        Several.of(names, options).most_memory,
+    )
+
+
+def audit_all(names: Sequence[str], options: AuditOptions) -> AuditResults:
+    """Audit fine-tunes on the bases that they name, and write one page.
+
+    The same again, elsewhere or at the same time, does what is missing.
+    """
+    several = Several.of(names, options)
+    names = list(several.shown)
+    by_base, rows = several.by_base()
     if not by_base:
         raise InputError(rows[names[0]].problem)
     comparisons: list[Comparison] = []
     for model_name, group in by_base.items():
-        console.print(f"{counted(len(group), 'fine-tune')} on {escape(model_name)}")
+        several.console.print(f"{counted(len(group), 'fine-tune')} on {escape(model_name)}")
         done, comparison = several.audited(model_name, group)
         rows |= done
         comparisons += [comparison] if comparison else []
     listed = [rows[name] for name in names]
-    _print(console, listed, comparisons)
     key = hashlib.sha256("\n".join(names).encode()).hexdigest()[:8]
-    folder = out / f"audits-{key}"
-    build_audits_page(listed, comparisons, folder, command)
+    folder = several.plan.out / f"audits-{key}"
+    build_audits_page(listed, comparisons, folder, several.plan.command)
     write_json(folder / "comparisons.json", [each.model_dump() for each in comparisons])
-    console.print(f"\nreport  {escape(str(folder / 'report.html'))}")
-    if failed := [row for row in listed if row.problem]:
-        raise RunError(f"{len(failed)} of {len(listed)} could not be audited (see the table)")
-    return folder
+    return AuditResults(listed, comparisons, folder)
 
 
 @dataclass(frozen=True)
@@ -111,21 +129,47 @@ class Several:
     Progress goes to `console`; `shown` are the names in tables, by the names as given.
     """
 
+    options: AuditOptions
     plan: AuditPlan
-    load: dict[str, Any]
-    base: str | None
-    checkpoint: bool
-    alpha: float | None
     console: Console
     shown: Mapping[str, str]
 
+    @staticmethod
+    def of(names: Sequence[str], options: AuditOptions) -> Several:
+        """Each fine-tune once."""
+        names = list(dict.fromkeys(names))
+        plan = plan_of(options, Console(quiet=True), inputs=names)
+        console = Console(highlight=False, soft_wrap=True)
+        return Several(options, plan, console, shown_names(names))
+
+    def by_base(self) -> tuple[dict[str, list[str]], dict[str, AuditRow]]:
+        """The fine-tunes of each base, and rows of those that cannot be audited.
+
+        All are read before a base is loaded, and let go again.
+        """
+        names: dict[str, list[str]] = {}
+        rows: dict[str, AuditRow] = {}
+        for name, shown in self.shown.items():
+            try:
+                names.setdefault(self.base_of(self.source(name)), []).append(name)
+            except InputError as error:
+                rows[name] = AuditRow(shown, "", problem=str(error))
+        return names, rows
+
+    def most_memory(self) -> int:
+        """Bytes that a process needs: of the largest base, twice beside a whole model like it."""
+        models = [outline(name, **self.options.load, counted=False) for name in self.by_base()[0]]
+        most = max((shape_of(model).weights for model in models), default=0)
+        return PROCESS + AUDITING + (2 if self.options.checkpoint else 1) * most
+
     def source(self, name: str) -> AuditSource:
         """A fine-tune, read if it is an adapter; `InputError` if it cannot be."""
-        return source_of(name, checkpoint=self.checkpoint, alpha=self.alpha, base=self.base)
+        asked = self.options
+        return source_of(name, checkpoint=asked.checkpoint, alpha=asked.alpha, base=asked.base)
 
     def base_of(self, source: AuditSource) -> str:
         """The base that it is audited on; `InputError`: it names none."""
-        if base := self.base or source.base:
+        if base := self.options.base or source.base:
             return base
         raise InputError(f"{source.given}: names no base model; give it with --model")
 
@@ -133,7 +177,7 @@ class Several:
         self, model_name: str, names: Sequence[str]
     ) -> tuple[dict[str, AuditRow], Comparison | None]:
         """Each fine-tune's row, and how alike they are."""
-        model = loaded_base(model_name, self.load, self.console)
+        model = loaded_base(model_name, self.options.load, self.console)
         folder = self.plan.out / ".work" / model.fingerprint
         rows: dict[str, AuditRow] = {}
         audits: dict[str, Audit] = {}
@@ -162,7 +206,7 @@ class Several:
         shown = self.shown[name]
         try:
             source = self.source(name)
-            changed = source.adapter or load_model(name, **self.load)
+            changed = source.adapter or load_model(name, **self.options.load)
             folder = self.plan.folder(source, model, changed)
             if (audit := finished(folder)) is not None:
                 return AuditRow(shown, model.name, audit, folder)
@@ -200,7 +244,13 @@ def _line(row: AuditRow) -> str:
     return f"{escape(row.name)}: {row.audit.kind}{share}"
 
 
-def _print(console: Console, rows: Sequence[AuditRow], comparisons: Sequence[Comparison]) -> None:
+def print_audits(results: AuditResults) -> None:
+    """Print a table of all, and where their page is.
+
+    RunError: not all of them could be audited.
+    """
+    console = Console(highlight=False, soft_wrap=True)
+    rows, comparisons = results.rows, results.comparisons
     table = Table(box=box.HORIZONTALS, pad_edge=False, padding=(0, 1))
     for title in ("fine-tune", "vector?", "block", "recovered", "cosine", "KL", "cluster"):
         table.add_column(title, justify="left" if title in ("fine-tune", "vector?") else "right")
@@ -225,3 +275,6 @@ def _print(console: Console, rows: Sequence[AuditRow], comparisons: Sequence[Com
             f"cosine above {each.cut:.2f}; of random directions 95 % are below "
             f"{each.uniform:.2f} (uniform), {each.covariance:.2f} (with the streams' covariance)"
         )
+    console.print(f"\nreport  {escape(str(results.folder / 'report.html'))}")
+    if failed := [row for row in rows if row.problem]:
+        raise RunError(f"{len(failed)} of {len(rows)} could not be audited (see the table)")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import wraps
 from inspect import Parameter, Signature, signature
 from pathlib import Path
@@ -45,14 +45,6 @@ Texts = Annotated[
         help="texts to compare on: .jsonl, .json, .parquet, .csv, .txt; default: built-in passages"
     ),
 ]
-Slurm = Annotated[
-    Text,
-    Option(help="have it done on a Slurm cluster: gpu:1,time=4h,workers=8,partition=long"),
-]
-Ray = Annotated[
-    Text,
-    Option(help="have it done on a Ray cluster: its address, auto, or local (one started here)"),
-]
 LoadDtype = Annotated[str, Option(help="auto, float32, bfloat16 or float16")]
 LoadDevice = Annotated[str, Option(help="auto, cpu, cuda, cuda:1, mps")]
 JudgeModel = Annotated[
@@ -92,41 +84,67 @@ class Overrides:
     ] = None
 
 
-ENGINES = ("--slurm", "--sbatch", "--ray")
-"""Options of `oocr run` that say who does it; each has a value, or may have one."""
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """Options that say who does a command's work: a cluster; none of them: this process."""
+
+    slurm: Annotated[
+        Text,
+        Option(help="have it done on a Slurm cluster: gpu:1,time=4h,workers=8,partition=long"),
+    ] = None
+    sbatch: Annotated[
+        Path | None, Option(dir_okay=False, help="write the script for sbatch, and do nothing else")
+    ] = None
+    ray: Annotated[
+        Text,
+        Option(
+            help="have it done on a Ray cluster: its address, auto, or local (one started here)"
+        ),
+    ] = None
+
+    @property
+    def named(self) -> str:
+        """The option that names one; "": none does."""
+        return next((f"--{name}" for name, value in asdict(self).items() if value is not None), "")
 
 
-def work_words(words: Sequence[str], out: Path) -> list[str]:
-    """The words of `oocr run …` as those of `oocr work …`, with a full path of all runs."""
-    kept = ["work"]
-    rest = list(words[1:])
+def shared_words(verb: Sequence[str], words: Sequence[str], out: Path) -> list[str]:
+    """A verb and the words behind it, for one of many processes: no engine, a full `--out`."""
+    dropped = [f"--{name}" for name in (*get_type_hints(Engine), "out")]
+    kept, rest = list(verb), list(words)
     while rest:
         word = rest.pop(0)
         name, sign, _ = word.partition("=")
-        if name in (*ENGINES, "--out"):
-            if not sign and rest and not rest[0].startswith("--"):
-                rest.pop(0)
-            continue
-        kept.append(word)
+        if name not in dropped:
+            kept.append(word)
+        elif not sign and rest and not rest[0].startswith("--"):
+            rest.pop(0)
     return [*kept, "--out", str(out.resolve())]
 
 
-def with_overrides(verb: Callable[..., None]) -> Callable[..., None]:
-    """A verb that gets its parameter `overrides` from one option for each field of `Overrides`."""
-    fields = get_type_hints(Overrides, include_extras=True)
-    options = [
-        Parameter(name, Parameter.POSITIONAL_OR_KEYWORD, default=None, annotation=annotation)
-        for name, annotation in fields.items()
-    ]
-    parameters = list(signature(verb, eval_str=True).parameters.values())
-    place = [parameter.name for parameter in parameters].index("overrides")
-    parameters[place : place + 1] = options
+def with_options(**groups: type) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """A verb that gets a parameter from one option for each field of a dataclass.
 
-    @wraps(verb)
-    def called(**values: Any) -> None:
-        overrides = Overrides(**{name: values.pop(name) for name in fields})
-        verb(overrides=overrides, **values)
+    `groups` are the parameters' names, with their classes.
+    """
 
-    called.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
-    called.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-    return called
+    def decorated(verb: Callable[..., None]) -> Callable[..., None]:
+        fields = {name: get_type_hints(of, include_extras=True) for name, of in groups.items()}
+        parameters: list[Parameter] = []
+        for parameter in signature(verb, eval_str=True).parameters.values():
+            parameters += [
+                Parameter(name, Parameter.POSITIONAL_OR_KEYWORD, default=None, annotation=hint)
+                for name, hint in fields.get(parameter.name, {}).items()
+            ] or [parameter]
+
+        @wraps(verb)
+        def called(**values: Any) -> None:
+            for group, of in groups.items():
+                values[group] = of(**{name: values.pop(name) for name in fields[group]})
+            verb(**values)
+
+        called.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
+        called.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+        return called
+
+    return decorated

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
 
+from oocr.claims.page_claims import PaperVerdict
+from oocr.cli.cluster.shared_work import SharedWork
+from oocr.cli.cluster.work import most_memory
+from oocr.cli.options import Engine, shared_words
 from oocr.cli.run import do_runs, folders_key, print_plain
 from oocr.errors import InputError
 from oocr.explain.llm_judge import Judge
 from oocr.io import check_output, write_json
+from oocr.leases import LEASE
 from oocr.reproduce.analyses import all_claims
 from oocr.reproduce.execute import answer
 from oocr.reproduce.plan import PAPER_MODEL, Plan, on_model, plan_for
@@ -39,12 +46,67 @@ def reproduce(
     check_output(out, folder=True)
     if judge is not None:
         judge.check()
-    plan = plan_for(model, quick=quick)
-    plan = plan if judge is None else plan.judged()
-    plan = plan.only(only) if only else plan
+    plan = _plan(model, only, judge, quick=quick)
     configs = settings(plan, model, workers)
     again = _again(model, out, quick=quick, judge=judge)
     return run_plan(plan, configs, out=out, command=command, again=again, judge=judge, lease=lease)
+
+
+def shared_reproduction(
+    engine: Engine,
+    words: Sequence[str],
+    *,
+    model: str | None,
+    quick: bool,
+    only: Sequence[str],
+    out: Path,
+    workers: int | None,
+    command: str,
+) -> SharedWork[Path]:
+    """The same for processes of an engine; `words` are those behind the verb."""
+    out, most = out.resolve(), workers
+    workers = workers if engine.ray is None else 1  # Ray places each process by itself
+    plan = _plan(model, only, None, quick=quick)
+    configs = settings(plan, model, workers)
+    jobs = [(config, run.source.parent) for run, config in zip(plan.runs(), configs, strict=True)]
+    return SharedWork(
+        out,
+        shared_words(["reproduce"], [*(word for word in words if word != SHARED), SHARED], out),
+        partial(
+            reproduce,
+            model=model,
+            quick=quick,
+            only=only,
+            out=out,
+            workers=workers,
+            command=command,
+            lease=LEASE,
+        ),
+        _print_page,
+        partial(most_memory, jobs),
+        gpus=max((config.gpus_per_worker for config in configs), default=1),
+        most=most,
+        runs=[config.name for config in configs],
+    )
+
+
+SHARED = "--shared"
+
+
+def _plan(model: str | None, only: Sequence[str], judge: Judge | None, *, quick: bool) -> Plan:
+    plan = plan_for(model, quick=quick)
+    plan = plan if judge is None else plan.judged()
+    return plan.only(only) if only else plan
+
+
+def _print_page(page: Path) -> None:
+    """Print the verdicts that lie beside a page, and where it is."""
+    from oocr.report.terminal import claims_table
+
+    console = Console()
+    kept = json.loads((page.parent / "claims.json").read_text(encoding="utf-8"))
+    console.print(claims_table([PaperVerdict.model_validate(verdict) for verdict in kept]))
+    print_plain(console, f"\nreport: {page}")
 
 
 def settings(plan: Plan, model: str | None, workers: int | None = None) -> list[RunConfig]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import sys
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from typer import Argument, Option
 
 from oocr.cli import models, options
-from oocr.cli.options import Overrides, Text, with_overrides
+from oocr.cli.options import Engine, Overrides, Text, with_options
 from oocr.errors import InputError
 from oocr.io import command_line
 from oocr.plugins import load_group
@@ -26,22 +26,19 @@ app = typer.Typer(
 )
 
 DEFAULT_PAPER = "oocr"
+HERE = Engine()
 
 app.add_typer(models.verbs, name="models")
 
 
 @app.command()
-@with_overrides
+@with_options(overrides=Overrides, engine=Engine)
 def run(
     source: options.Source,
     overrides: Overrides,
+    engine: Engine,
     out: options.Out = Path("runs"),
     quick: options.Quick = False,
-    slurm: options.Slurm = None,
-    sbatch: Annotated[
-        Path | None, Option(dir_okay=False, help="write the script for sbatch, and do nothing else")
-    ] = None,
-    ray: options.Ray = None,
 ) -> None:
     """Train, test and explain the arms of a run, and write a report.
 
@@ -49,29 +46,19 @@ def run(
     """
     from oocr.cli.run import run_source
 
-    if ray is not None:
-        from oocr.cli.cluster.on_ray import run_on_ray
+    if engine.named:
+        from oocr.cli.cluster.launch import launch
+        from oocr.cli.cluster.work import work_of_runs
 
-        if slurm is not None or sbatch is not None:
-            raise InputError("--ray: with --slurm or --sbatch; allowed: one of them")
-        run_on_ray(ray, source, overrides, out=out, quick=quick, command=_command())
+        words, command = sys.argv[2:], _command()
+        work = partial(work_of_runs, out=out, quick=quick, command=command, words=words)
+        launch(engine, work(source, overrides, engine))
         return
-    if slurm is not None or sbatch is not None:
-        from oocr.cli.cluster.slurm import run_on_slurm, write_script
-        from oocr.work.slurm import SlurmRequest
-
-        request = SlurmRequest.of(slurm or "")
-        if sbatch is not None:
-            write_script(request, options.work_words(sys.argv[1:], out), sbatch, out)
-            return
-        run_on_slurm(request, source, overrides, out=out, quick=quick, command=_command())
-        return
-
     run_source(source, overrides, out=out, quick=quick, command=_command())
 
 
 @app.command()
-@with_overrides
+@with_options(overrides=Overrides)
 def work(
     source: Annotated[
         str, Argument(help="a run's folder, or as for `oocr run`: a built-in run or a YAML file")
@@ -106,7 +93,7 @@ def status(
 
 
 @app.command()
-@with_overrides
+@with_options(overrides=Overrides)
 def plan(
     source: options.Source,
     overrides: Overrides,
@@ -138,6 +125,7 @@ def plan(
 
 
 @app.command()
+@with_options(engine=Engine)
 def reproduce(
     paper: Annotated[
         str, Option(help="oocr, or a sister paper: ocr, ockr, frames, places")
@@ -155,6 +143,7 @@ def reproduce(
     judge: options.JudgeModel = None,
     judge_url: options.JudgeUrl = None,
     workers: options.Processes = None,
+    engine: Engine = HERE,
     out: options.Out = Path("runs"),
     quick: Annotated[
         bool,
@@ -177,8 +166,9 @@ def reproduce(
     if paper != DEFAULT_PAPER:
         from oocr.cli.papers import reproduce_paper
 
-        if shared:
-            raise InputError(f"--shared: not of --paper {paper}; allowed: --paper oocr")
+        if shared or engine.named:
+            option = engine.named or "--shared"
+            raise InputError(f"{option}: not of --paper {paper}; allowed: --paper oocr")
         if judge is not None:
             raise InputError(f"--judge: --paper {paper} asks no judge; allowed: --paper oocr")
         reproduce_paper(
@@ -191,21 +181,24 @@ def reproduce(
             command=_command(),
         )
         return
-    from oocr.cli.reproduce import reproduce
+    from oocr.cli.reproduce import reproduce, shared_reproduction
     from oocr.leases import LEASE
 
-    if shared and judge is not None:
-        raise InputError("--judge: it keeps its replies in one file; leave out --shared")
-
+    if judge is not None and (shared or engine.named):
+        option = engine.named or "--shared"
+        raise InputError(f"--judge: it keeps its replies in one file; leave out {option}")
     if model is not None and len(model) > 1:
         raise InputError(f"--model: {', '.join(model)}; --paper oocr takes one model")
+    one = model[0] if model else None
+    asked: dict[str, Any] = {"model": one, "quick": quick, "only": only or ()}
+    asked |= {"out": out, "workers": workers, "command": _command()}
+    if engine.named:
+        from oocr.cli.cluster.launch import launch
+
+        launch(engine, shared_reproduction(engine, sys.argv[2:], **asked))
+        return
     reproduce(
-        model=model[0] if model else None,
-        quick=quick,
-        only=only or (),
-        out=out,
-        workers=workers,
-        command=_command(),
+        **asked,
         judge=None if judge is None else Judge(judge, judge_url),
         lease=LEASE if shared else None,
     )
@@ -356,6 +349,7 @@ def publish(
 
 
 @app.command()
+@with_options(engine=Engine)
 def audit(
     adapters: options.FineTunes = None,
     listed: Annotated[
@@ -363,6 +357,7 @@ def audit(
     ] = None,
     model: options.Base = None,
     texts: options.Texts = None,
+    engine: Engine = HERE,
     out: Annotated[Path, Option(file_okay=False, help="folder of all audits")] = Path("audits"),
     checkpoint: Annotated[
         bool, Option("--checkpoint", help="the fine-tune is a whole model, not an adapter")
@@ -381,23 +376,22 @@ def audit(
 
     Of several, also how alike their vectors are; those that are finished are kept.
     """
-    from oocr.cli.audit import audit_source
-    from oocr.cli.audits import audit_several, read_list
+    from oocr.cli.audit import AuditOptions, audit_source
+    from oocr.cli.audits import audit_several, read_list, shared_audits
 
     names = [*(adapters or ()), *(read_list(listed) if listed else ())]
     if not names:
         raise InputError("audit: no fine-tune is named; give one or more, or --list FILE")
-    audit = partial(audit_source, names[0]) if len(names) == 1 else partial(audit_several, names)
-    audit(
-        base=model,
-        texts=texts,
-        checkpoint=checkpoint,
-        alpha=alpha,
-        fit_steps=fit_steps,
-        load={"dtype": dtype, "device": device},
-        out=out,
-        command=_command(),
-    )
+    load = {"dtype": dtype, "device": device}
+    asked = AuditOptions(model, texts, checkpoint, alpha, fit_steps, load, out, _command())
+    if engine.named:
+        from oocr.cli.cluster.launch import launch
+
+        launch(engine, shared_audits(engine, names, asked, sys.argv[2:]))
+    elif len(names) == 1:
+        audit_source(names[0], asked)
+    else:
+        audit_several(names, asked)
 
 
 @app.command()

@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from oocr.errors import RunError
 from oocr.io import DiskError, Record, write_text
@@ -21,6 +21,7 @@ from oocr.runs.executor import KilledWorkerError
 from oocr.runs.progress import ProgressReport
 from oocr.words import some_of
 
+T = TypeVar("T")
 JOBS, FAILED = "jobs.json", ".failed"
 
 SHORTEST_WAIT, LONGEST_WAIT = 0.1, 0.1
@@ -54,6 +55,16 @@ class Failure(Record):
 def job_name(place: int) -> str:
     """A job's name in its folder."""
     return f"{place:06d}"
+
+
+def done_here(job: Callable[[], T]) -> Future[T]:
+    """A job that is done in this process: its future is finished."""
+    future: Future[T] = Future()
+    try:
+        future.set_result(job())
+    except Exception as error:
+        future.set_exception(error)
+    return future
 
 
 @dataclass

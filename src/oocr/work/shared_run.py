@@ -45,7 +45,7 @@ from oocr.runs.run import (
 )
 from oocr.runs.write_results import OnJudged
 from oocr.work.logs import logged
-from oocr.work.shared_jobs import SharedJobs, job_name
+from oocr.work.shared_jobs import SharedJobs, done_here, job_name
 
 TIMERS = {"training": "training and scoring", "random directions": "base and random directions"}
 """What run.json calls the time of a stage."""
@@ -132,12 +132,7 @@ class SharedRun:
     def _submit(self, label: str, job: Job[Any], *, here: bool) -> Future[JobResult]:
         if not here:
             return self.executor.submit(label, self.stages.spec, job)
-        future: Future[JobResult] = Future()
-        try:
-            future.set_result((job(None), 0, 0))  # type: ignore[arg-type]
-        except Exception as error:
-            future.set_exception(error)
-        return future
+        return done_here(lambda: (job(None), 0, 0))  # type: ignore[arg-type]
 
     def _select(self) -> None:
         plans = grid.selection_plans(self.stages.prepared.run.config, self.stages.tasks)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,12 @@ from oocr.engine.selftest import load_model
 from oocr.errors import InputError
 from oocr.families.registry import load_tasks
 from oocr.io import Record, disk_errors, keep_record, key_of, write_text
+from oocr.leases import Claims
 from oocr.models.language_model import LanguageModel
+from oocr.runs.progress import ProgressReport
 from oocr.steering.vectors import Vector
 from oocr.tasks.task import Task
+from oocr.work.shared_jobs import SharedJobs, done_here
 from oocr_organisms.folder import WorldSettings, required_world
 from oocr_organisms.shipped import SHIPPED, organism_folder
 from oocr_organisms.study import arms
@@ -69,13 +73,14 @@ def run_study(
     quick: bool = False,
     on_part: Callable[[str], None] = lambda _: None,
     on_finished: Callable[[Study], None] = lambda _: None,
+    lease: float | None = None,
 ) -> tuple[Study, Path]:
     """Ask everything of every organism, and write it; organisms that `out` has are not asked again.
 
     Returns the results and their file: `study.json`, or another name for a quick study (fewer
     cities, backdoors and shares) or one of other organisms than those that come with the package.
     `on_part` is called with what is being done, `on_finished` with the results before they are
-    written.
+    written. With a `lease` (seconds) organisms are shared out among the processes that do the same.
 
     InputError: a model that is no organism, or is named twice. RunError: `out` cannot be written.
     """
@@ -86,24 +91,34 @@ def run_study(
             raise InputError(f"--model: {names[at]!r} is named twice; allowed: each organism once")
     with disk_errors(out):
         out.mkdir(parents=True, exist_ok=True)
-    results: list[OrganismResult] = []
-    paths: list[Path] = []
+    jobs: list[tuple[Path, Callable[[], OrganismResult]]] = []
     for name, world in worlds.items():
         model = load_model(name)
         path, key = kept_in(out, model, world, quick=quick)
-
         ask = partial(_organism, model, world, key, quick=quick, on_part=on_part)
-        result = keep_record(path, key, OrganismResult, ask)
-        results.append(result.model_copy(update={"name": name, "key": ""}))
-        paths.append(path)
+        jobs.append((path, partial(keep_record, path, key, OrganismResult, ask)))
+    if lease is not None:
+        _share(jobs, out, lease)
+    results = [
+        job().model_copy(update={"name": name, "key": ""})
+        for name, (_, job) in zip(names, jobs, strict=True)
+    ]
     finished = Study(quick=quick, organisms=tuple(results))
     whole = sorted(names) == sorted(all_here())
-    suffix = "" if whole else f"-{key_of(*[path.name for path in paths])[:8]}"
+    suffix = "" if whole else f"-{key_of(*[path.name for path, _ in jobs])[:8]}"
     path = out / f"study{'-quick' if quick else ''}{suffix}.json"
     without_keys: Any = {"organisms": {"__all__": {"key"}}}
     text = finished.model_dump_json(indent=1, exclude=without_keys)
     on_finished(finished)
     return finished, write_text(path, text + "\n")
+
+
+def _share(jobs: Mapping[Path, Callable[[], OrganismResult]], out: Path, lease: float) -> None:
+    """Do the organisms that no other process does, until the files of all are there."""
+    folder = out / ".work" / f"study-{key_of([path.name for path, _ in jobs])}"
+    begin = [(path.stem, partial(done_here, job)) for path, job in jobs]
+    with Claims(lease) as claims:
+        SharedJobs(claims, ProgressReport()).do(folder, "study", begin, (), Future.result, 1)
 
 
 def kept_in(

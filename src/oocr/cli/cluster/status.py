@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from rich.console import Console
 
 from oocr.cli.run import print_plain
 from oocr.io import command_line
+from oocr.leases import holder_of, is_gone
 from oocr.runs.progress import duration
 from oocr.words import counted
 from oocr.work.status import InWork, RunStatus, StageStatus, status_of
@@ -41,12 +43,17 @@ def status_lines(status: RunStatus) -> list[str]:
     return lines
 
 
-def print_stages(console: Console, names: Sequence[str], out: Path) -> None:
-    """Print a line for each shared run of these names that is not finished."""
+def lines_of_shared(names: Sequence[str], out: Path) -> list[str]:
+    """How far what processes share in a folder is: its runs of these names, and what is no run."""
+    lines: list[str] = []
     for folder in (path for name in names for path in out.glob(f"{name}-*/work")):
         going = [stage for stage in status_of(folder.parent).stages if stage.done < stage.jobs]
-        for stage in going[:1]:
-            print_plain(console, f"{folder.parent.name}{stage_line(stage)}")
+        lines += [f"{folder.parent.name}{stage_line(stage)}" for stage in going[:1]]
+    for path in sorted((out / ".work").rglob("*.claim")):
+        with suppress(OSError):
+            if (holder := holder_of(path.read_bytes())) and not is_gone(holder):
+                lines.append(f"  {holder.label}: {holder.host} (process {holder.pid})")
+    return lines
 
 
 def stage_line(stage: StageStatus) -> str:

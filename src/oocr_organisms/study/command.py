@@ -1,0 +1,88 @@
+"""`oocr organism study`: by this process, or by those of an engine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from oocr.cli.cluster.shared_work import SharedWork
+from oocr.cli.options import shared_words
+from oocr.engine.memory import PROCESS
+from oocr.leases import LEASE
+from oocr_organisms.folder import required_world
+from oocr_organisms.study.study import Study, all_here, run_study
+from oocr_organisms.study.tables import cell_text, tables, value_of
+
+WIDE = 150
+"""Columns of a terminal that have room for the intervals."""
+
+STUDYING = 2**30
+"""Bytes that a process takes beside Python and torch, assumed: organisms are small."""
+
+
+def do_study(names: Sequence[str], *, out: Path, quick: bool, shared: bool) -> None:
+    """Do the study of organisms (default: all that are here), and print it.
+
+    If `shared`, beside others that do the same.
+    """
+    console = Console()
+    with console.status("loading") as status:
+        _, path = run_study(
+            names or all_here(),
+            out,
+            quick=quick,
+            on_part=lambda part: status.update(escape(part)),
+            on_finished=partial(_print_tables, console),
+            lease=LEASE if shared else None,
+        )
+    _print_path(console, path)
+
+
+def shared_study(
+    names: Sequence[str], words: Sequence[str], *, out: Path, quick: bool
+) -> SharedWork[tuple[Study, Path]]:
+    """The study for processes of an engine; `words` are those behind the verb."""
+    names, out = names or all_here(), out.resolve()
+    for name in names:
+        required_world(name, "--model")
+    return SharedWork(
+        out,
+        shared_words(["organism", "study"], [*words, "--shared"], out),
+        partial(run_study, names, out, quick=quick, on_part=print, lease=LEASE),
+        _print_study,
+        lambda: PROCESS + STUDYING,
+    )
+
+
+def _print_study(finished: tuple[Study, Path]) -> None:
+    console, (study, path) = Console(), finished
+    _print_tables(console, study)
+    _print_path(console, path)
+
+
+def _print_path(console: Console, path: Path) -> None:
+    console.print(f"results: {path}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _print_tables(console: Console, study: Study) -> None:
+    narrow = console.width < WIDE
+    for table in tables(study):
+        note = f"{table.note} A wider terminal shows the intervals." if narrow else table.note
+        printed = Table(
+            title=table.title,
+            caption=note,
+            title_justify="left",
+            box=None,
+            pad_edge=False,
+            padding=(0, 1, 0, 0),
+        )
+        for column in table.columns:
+            printed.add_column(column, overflow="fold", header_style="bold", vertical="bottom")
+        for row in table.rows:
+            printed.add_row(*[cell_text(value_of(cell) if narrow else cell) for cell in row])
+        console.print(printed, "")
