@@ -117,7 +117,7 @@ def _is_same(path: Path, other: Path) -> bool:
         return False
 
 
-def size_of(folder: Path) -> int:
+def folder_bytes(folder: Path) -> int:
     """Bytes of all files in a folder; 0 where it is not there."""
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 

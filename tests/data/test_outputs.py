@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from oocr.errors import InputError, RunError
-from oocr.io import check_output, command_line, disk_errors, new_folder, size_of, write_text
+from oocr.io import check_output, command_line, disk_errors, folder_bytes, new_folder, write_text
 
 
 class Usage(NamedTuple):
@@ -106,7 +106,7 @@ def test_the_outermost_place_is_named_by_an_error_of_the_disk(tmp_path: Path) ->
 def test_sizes_are_of_all_files(tmp_path: Path) -> None:
     write_text(tmp_path / "a" / "b", "123")
     write_text(tmp_path / "c", "45")
-    assert (size_of(tmp_path), size_of(tmp_path / "gone")) == (5, 0)
+    assert (folder_bytes(tmp_path), folder_bytes(tmp_path / "gone")) == (5, 0)
 
 
 @pytest.mark.parametrize(

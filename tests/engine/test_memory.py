@@ -26,8 +26,8 @@ from oocr.runs.estimates.memory_estimate import memory_estimate, outline_for
 from oocr.runs.memory_plan import (
     DevicePart,
     MemoryEstimate,
+    device_parts,
     fit_workers,
-    parts_of,
     room_for,
 )
 from oocr.runs.progress import ProgressReport
@@ -260,7 +260,7 @@ def test_d3_before_it_is_loaded_a_model_has_the_room_of_all_gpus(
     config = tiny.config().model_copy(update={"device": "auto", "device_map": "auto"})
     model = outline(**config.loading)
     assert list(model.devices) == gpus
-    assert room_for(parts_of(model, [1])) == pytest.approx(1.5 * size, rel=0.01)
+    assert room_for(device_parts(model, [1])) == pytest.approx(1.5 * size, rel=0.01)
     needs_module.check_weights(config)
     monkeypatch.setattr(plan_module, "free_memory", lambda _: int(0.45 * size))
     with pytest.raises(InputError, match="are available on cuda:0 and cuda:1"):
@@ -268,10 +268,10 @@ def test_d3_before_it_is_loaded_a_model_has_the_room_of_all_gpus(
 
 
 def test_a_loaded_models_parts_are_where_its_blocks_are(tiny: Tiny) -> None:
-    (part,) = parts_of(tiny.model, [1])
+    (part,) = device_parts(tiny.model, [1])
     held = sum(parameter.nbytes for parameter in tiny.model.hf.parameters())
     assert (part.device.type, part.weights, part.share) == ("cpu", held, 1.0)
-    assert parts_of(tiny.model, [tiny.model.n_blocks])[0].share == 1.0, "only the head is run"
+    assert device_parts(tiny.model, [tiny.model.n_blocks])[0].share == 1.0, "only the head is run"
 
 
 def test_fewer_workers_than_asked_for_are_told_of(

@@ -14,7 +14,7 @@ import transformers as tf
 
 from oocr.errors import InputError
 from oocr.models.gguf.config import config_of
-from oocr.models.gguf.header import read_header
+from oocr.models.gguf.header import read_gguf_header
 from oocr.models.load import read_model
 from tests.tiny import CHAT, tiny_config, tiny_model
 from tests.tiny_gguf import write_header, write_tiny_gguf
@@ -58,7 +58,7 @@ def config(
     fields = sizes(architecture, **{k: v for k, v in more.items() if k not in general})
     fields |= {"tokenizer.ggml.tokens": ["a"] * 512, **general}
     named = {"output.weight": np.zeros(4, np.float32), **(tensors or {})}
-    return config_of(read_header(write_header(folder / "x.gguf", architecture, fields, named)))
+    return config_of(read_gguf_header(write_header(folder / "x.gguf", architecture, fields, named)))
 
 
 def with_rope(model_config: Any, **rope: Any) -> Any:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from oocr.errors import InputError
-from oocr.models.gguf.header import Counted, read_header
+from oocr.models.gguf.header import Counted, read_gguf_header
 from oocr.models.gguf.model import model_parts
 from oocr.models.gguf.split import join_split, split_parts, split_stem
 from tests.tiny_gguf import write_header, write_tiny_gguf
@@ -27,7 +27,7 @@ def written(folder: Path, architecture: str | None = "llama", **more: Any) -> Pa
 
 def test_the_header_says_what_the_gguf_package_reads(tmp_path: Path) -> None:
     path = write_tiny_gguf(tmp_path / "tiny.gguf", chat_template="{{ x }}")
-    header, reader = read_header(path), package.GGUFReader(path)
+    header, reader = read_gguf_header(path), package.GGUFReader(path)
     for key, field in reader.fields.items():
         if not key.startswith("GGUF."):
             value, expected = header.fields[key], field.contents()
@@ -45,7 +45,7 @@ def test_the_header_says_what_the_gguf_package_reads(tmp_path: Path) -> None:
 def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
     path = written(tmp_path, tensors={"blk.0.ffn_down.weight": np.zeros((64, 1024), np.float32)})
     tracemalloc.start()
-    read_header(path)
+    read_gguf_header(path)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert path.stat().st_size > 250_000
@@ -71,7 +71,7 @@ def test_what_a_gguf_is(
     tmp_path: Path, architecture: str | None, fields: Any, tensors: Any, kind: str
 ) -> None:
     path = write_header(tmp_path / "x.gguf", architecture, fields, tensors)
-    header = read_header(path)
+    header = read_gguf_header(path)
     assert header.kind == kind
     if kind != "model":
         with pytest.raises(InputError, match=r"x\.gguf: this is .*, not a model"):
@@ -117,14 +117,14 @@ def test_what_is_no_header_is_refused(tmp_path: Path, data: bytes, message: str)
     path = tmp_path / "x.gguf"
     path.write_bytes(data)
     with pytest.raises(InputError, match=message):
-        read_header(path)
+        read_gguf_header(path)
 
 
 def test_tensors_that_are_cut_off_are_found_by_the_header(tmp_path: Path) -> None:
     path = written(tmp_path)
     path.write_bytes(path.read_bytes()[:-8])
     with pytest.raises(InputError, match=r"cut short: it has \d+ bytes, its tensors need \d+"):
-        read_header(path)
+        read_gguf_header(path)
 
 
 def parts_of(folder: Path, count: int = 3) -> list[Path]:
@@ -135,19 +135,19 @@ def parts_of(folder: Path, count: int = 3) -> list[Path]:
 def test_parts_are_found_beside_each(tmp_path: Path) -> None:
     paths = parts_of(tmp_path)
     for path in paths:
-        assert [header.path for header in split_parts(read_header(path))] == paths
+        assert [header.path for header in split_parts(read_gguf_header(path))] == paths
         assert split_stem(path) == "tiny"
     paths[0].rename(tmp_path / "first.gguf")
     with pytest.raises(InputError, match=r"part 1 of 3 of a split GGUF, under another name"):
-        split_parts(read_header(tmp_path / "first.gguf"))
+        split_parts(read_gguf_header(tmp_path / "first.gguf"))
     with pytest.raises(InputError, match=r"part 2 of 3 .*not beside it: tiny-00001-of-00003\.gguf"):
         model_parts(paths[1])
     (tmp_path / "first.gguf").rename(paths[2])
     with pytest.raises(InputError, match=r"not beside it: tiny-00001"):
-        split_parts(read_header(paths[1]))
+        split_parts(read_gguf_header(paths[1]))
     paths[1].rename(paths[0])
     with pytest.raises(InputError, match=r"not beside it: tiny-00002"):
-        split_parts(read_header(paths[0]))
+        split_parts(read_gguf_header(paths[0]))
 
 
 def test_parts_that_changed_places_are_refused(tmp_path: Path) -> None:
@@ -156,13 +156,13 @@ def test_parts_that_changed_places_are_refused(tmp_path: Path) -> None:
     second.rename(first)
     (tmp_path / "x").rename(second)
     with pytest.raises(InputError, match="found part 2 of 2; its name says 1 of 2"):
-        split_parts(read_header(first))
+        split_parts(read_gguf_header(first))
 
 
 def test_split_parts_joined_are_the_whole(tmp_path: Path) -> None:
     whole = write_tiny_gguf(tmp_path / "whole.gguf")
     joined = tmp_path / "joined.gguf"
-    join_split([read_header(path) for path in parts_of(tmp_path)], joined)
+    join_split([read_gguf_header(path) for path in parts_of(tmp_path)], joined)
     both = [package.GGUFReader(path) for path in (whole, joined)]
     for one, other in zip(both[0].tensors, both[1].tensors, strict=True):
         assert one.name == other.name

@@ -19,7 +19,7 @@ from oocr.errors import InputError
 from oocr.explain.neutral import neutral_passages
 from oocr.models.load import read_model
 from oocr.models.outline import outline
-from oocr.models.sources.bundled import size_of, source_of
+from oocr.models.sources.bundled import checkpoint_size, plugin_of
 from oocr_organisms import cli as verbs
 from oocr_organisms import shipped
 from oocr_organisms.corpus import World, neutral_texts
@@ -114,7 +114,7 @@ def test_a_saved_organism_is_whole_small_and_has_no_pickle(folder: Path) -> None
     record = json.loads((folder / "world.json").read_text())
     assert record["world"] == {"seed": 0, "gates": GATE_SHARE}
     assert [record["seed"], record["steps"], record["exam"]] == [3, 7, {"kind": 0.5123}]
-    count, blocks, width = size_of(folder)
+    count, blocks, width = checkpoint_size(folder)
     assert (blocks, width) == (2, 32)
     assert count == sum(p.numel() for p in random_llama(WORLD).parameters())
 
@@ -214,7 +214,7 @@ def test_a_shipped_organism_loads_by_name(ships: Path) -> None:
     assert model.dtype == torch.float32
     assert outline("nano-ungated").counted
     assert organism_folder("nano-ungated") == ships
-    source = source_of("nano")  # whether or not its files are here
+    source = plugin_of("nano")  # whether or not its files are here
     assert source is not None
     assert source.kind == "organism"
     with pytest.raises(InputError, match="oocr organism train --name nano-1"):

@@ -19,7 +19,7 @@ import yaml
 from huggingface_hub import ModelCard, hf_hub_download
 
 import oocr
-from oocr.audit.source import source_of
+from oocr.audit.source import fine_tune_of
 from oocr.cli import main as cli
 from oocr.errors import InputError
 from oocr.hub_files import HUB_FILE
@@ -88,7 +88,7 @@ def main(folder: Path) -> None:
     results["peft"] = with_peft()
     inside = next(name for name in hub_names("me/whole") if name.startswith("adapters/"))
     folder_of_lora = f"hf://me/whole/{inside.rpartition('/')[0]}"
-    results["audited"] = source_of(folder_of_lora, checkpoint=False, alpha=None).what
+    results["audited"] = fine_tune_of(folder_of_lora, checkpoint=False, alpha=None).what
 
     settings = {
         "task": {

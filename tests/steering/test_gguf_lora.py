@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import oocr
-from oocr.audit.source import source_of
+from oocr.audit.source import fine_tune_of
 from oocr.errors import InputError
 from oocr.steering.adapters import Adapter, LowRankAdapter
 from oocr.steering.formats.gguf_lora import MODULES, read_gguf_lora
@@ -59,12 +59,12 @@ def test_it_does_what_the_adapter_does(tmp_path: Path, family: str, alpha: float
         assert torch.allclose(logits(model), expected, atol=1e-5)
     assert not torch.allclose(logits(model), expected, atol=1e-3)
     assert read.about["model"] == "some/base"
-    source = source_of(str(path), checkpoint=False, alpha=None)
+    source = fine_tune_of(str(path), checkpoint=False, alpha=None)
     assert (source.what, source.base) == (f"LoRA in GGUF ({family})", "some/base")
     with pytest.raises(
         InputError, match=r"alpha: found 3\.0; .*lora\.gguf is a GGUF, which says it"
     ):
-        source_of(str(path), checkpoint=False, alpha=3.0)
+        fine_tune_of(str(path), checkpoint=False, alpha=3.0)
 
 
 def test_queries_and_keys_of_a_llama_get_back_their_order(tmp_path: Path) -> None:
@@ -85,7 +85,7 @@ def test_queries_and_keys_of_a_llama_get_back_their_order(tmp_path: Path) -> Non
     with oocr.read_adapter(path, base=model).on(model):
         assert torch.allclose(logits(model), expected, atol=1e-5)
     folder = save_tiny_model(tmp_path / "base")
-    source = source_of(str(path), checkpoint=False, alpha=None, base=str(folder))
+    source = fine_tune_of(str(path), checkpoint=False, alpha=None, base=str(folder))
     assert source.adapter is not None
     for key, tensor in adapter.tensors.items():
         assert torch.equal(source.adapter.tensors[key], tensor)

@@ -9,7 +9,7 @@ from pathlib import Path
 from oocr.errors import InputError
 from oocr.hub_files import HubPath, hub_path
 from oocr.models.checkpoint import is_whole
-from oocr.models.gguf.header import is_gguf, read_header
+from oocr.models.gguf.header import is_gguf, read_gguf_header
 from oocr.models.outline import Outline, outline
 from oocr.models.sources.bundled import BUNDLED, named_models
 from oocr.models.sources.hub import is_path, with_revision
@@ -38,7 +38,7 @@ class AuditSource:
     notes: tuple[str, ...] = ()
 
 
-def source_of(
+def fine_tune_of(
     given: str, *, checkpoint: bool, alpha: float | None, base: str | None = None
 ) -> AuditSource:
     """Find the fine-tune, and read it if it is an adapter; an adapter on the hub is downloaded.
@@ -61,7 +61,7 @@ def source_of(
     is_file, whole = path.is_file(), path.is_dir() and is_whole(path)
     name = path.resolve().stem if is_file else path.name or given
     if is_file and is_gguf(path):
-        if not checkpoint and (header := read_header(path)).kind == "adapter":
+        if not checkpoint and (header := read_gguf_header(path)).kind == "adapter":
             shape = _outline(base or base_of(header))
             what = f"LoRA in GGUF ({header.architecture})"
             return _adapter(name, given, path, what, alpha, shape)

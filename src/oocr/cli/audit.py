@@ -21,7 +21,7 @@ from rich.text import Text
 from oocr.audit.audit import audit
 from oocr.audit.passes import MOST_TOKENS
 from oocr.audit.record import UNJUDGED, Audit, AuditInfo
-from oocr.audit.source import AuditSource, facts_of, is_here, source_of
+from oocr.audit.source import AuditSource, facts_of, fine_tune_of, is_here
 from oocr.charts.pieces import number, percent
 from oocr.data.texts import DistinctTexts, read_texts
 from oocr.engine.memory import shape_of
@@ -57,7 +57,7 @@ MORE_ROOM = (
 class AuditOptions:
     """What the command's options say.
 
-    `base` None: the one that an adapter names; `alpha` is of a `.pt` adapter (see `source_of`);
+    `base` None: the one that an adapter names; `alpha` is of a `.pt` adapter (see `fine_tune_of`);
     `load` are arguments of `load_model`; `out` is the folder of all audits; `command` is how it
     was called.
     """
@@ -77,7 +77,7 @@ def audit_source(given: str, options: AuditOptions) -> Path:
     console = Console(highlight=False, soft_wrap=True)
     base, load = options.base, options.load
     plan = plan_of(options, console, inputs=[given])
-    source = source_of(given, checkpoint=options.checkpoint, alpha=options.alpha, base=base)
+    source = fine_tune_of(given, checkpoint=options.checkpoint, alpha=options.alpha, base=base)
     model = _base(source, base, partial(loaded_base, load=load, console=console))
     changed = source.adapter or loaded_base(given, load, console, shape_of(model).weights)
     _, folder = plan.done(source, model, changed)

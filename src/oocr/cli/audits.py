@@ -16,7 +16,7 @@ from rich.table import Table
 
 from oocr.audit.record import FILE, UNJUDGED, Audit
 from oocr.audit.several import Comparison, compare
-from oocr.audit.source import AuditSource, source_of
+from oocr.audit.source import AuditSource, fine_tune_of
 from oocr.charts.pieces import number, percent
 from oocr.cli.audit import AuditOptions, AuditPlan, loaded_base, plan_of
 from oocr.cli.cluster.shared_work import SharedWork
@@ -165,7 +165,7 @@ class Several:
     def source(self, name: str) -> AuditSource:
         """A fine-tune, read if it is an adapter; `InputError` if it cannot be."""
         asked = self.options
-        return source_of(name, checkpoint=asked.checkpoint, alpha=asked.alpha, base=asked.base)
+        return fine_tune_of(name, checkpoint=asked.checkpoint, alpha=asked.alpha, base=asked.base)
 
     def base_of(self, source: AuditSource) -> str:
         """The base that it is audited on; `InputError`: it names none."""

@@ -53,7 +53,7 @@ class SplitSummary:
 def print_task(name: str, *, model: str | None = None, samples: int = 2) -> None:
     """The data cards of a built-in run, a family, or the runs of a YAML file."""
     from oocr.families.registry import FAMILIES
-    from oocr.models.sources.bundled import source_of
+    from oocr.models.sources.bundled import plugin_of
     from oocr.runs.read_config import BUILTIN, config_path, load_configs, revalidate
     from oocr.runs.resolve import source_for
 
@@ -68,7 +68,7 @@ def print_task(name: str, *, model: str | None = None, samples: int = 2) -> None
         print_card(configs, Path(), model=model, samples=samples)
         return
     configs = load_configs(name)
-    if model is not None and source_of(model):  # its tasks are about what it knows
+    if model is not None and plugin_of(model):  # its tasks are about what it knows
         configs = [run.model_copy(update={"model": model}) for run in configs]
     print_card(configs, config_path(name).parent, model=model, samples=samples)
 

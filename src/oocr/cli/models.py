@@ -84,7 +84,13 @@ def print_models() -> None:
     from rich.table import Column, Table
 
     from oocr.models.gguf.conversion import converted_folder
-    from oocr.models.sources.bundled import BUNDLED, bytes_text, millions, model_sources, size_of
+    from oocr.models.sources.bundled import (
+        BUNDLED,
+        bytes_text,
+        checkpoint_size,
+        millions,
+        model_sources,
+    )
 
     titles = ("model", "kind", "params", "blocks", "d_model", "size")
     columns = [Column(title, no_wrap=True) for title in titles]  # 80 characters hold all
@@ -107,7 +113,7 @@ def print_models() -> None:
         for model in source.models().values():
             shape, where = ("",) * 4, model.folder if model.here else None
             if where is not None:
-                parameters, blocks, d_model = size_of(where)
+                parameters, blocks, d_model = checkpoint_size(where)
                 size = bytes_text((where / "model.safetensors").stat().st_size)
                 shape = (millions(parameters), str(blocks), str(d_model), size)
             add(model.name, model.install, where, source.kind, *shape, model.license)

@@ -16,7 +16,7 @@ from rich.markup import escape
 
 from oocr.cli.options import Overrides
 from oocr.errors import InputError, RunError
-from oocr.io import check_output, command_line, size_of
+from oocr.io import check_output, command_line, folder_bytes
 from oocr.models.sources.bundled import millions
 from oocr.models.sources.hub import with_revision
 from oocr.runs.config import RunConfig
@@ -114,7 +114,7 @@ def do_runs(
             raise located(error, index) from error
     for ready in prepared.values():
         folder = run_folder(ready.run.config, out)
-        check_output(folder, folder=True, needs=ready.stored - size_of(folder))
+        check_output(folder, folder=True, needs=ready.stored - folder_bytes(folder))
     judged: list[tuple[Sequence[Claim], Sequence[PaperScore]]] = []
     folders: list[Path] = []
     with Executor(worker) as executor:

@@ -9,7 +9,7 @@ from oocr.cli.vector import Say, describe_vectors, print_fields
 from oocr.data.source_file import shown
 from oocr.errors import InputError
 from oocr.io import command_line
-from oocr.models.gguf.header import Counted, GgufHeader, read_header
+from oocr.models.gguf.header import Counted, GgufHeader, read_gguf_header
 from oocr.models.gguf.model import model_parts
 from oocr.models.gguf.split import split_parts
 from oocr.steering.formats.adapter_config import CONFIG, inner_adapter
@@ -57,7 +57,7 @@ def _adapter(path: Path, say: Say, whose: str) -> None:
 
 def _gguf(path: Path, say: Say) -> None:
     """A GGUF file, from its header."""
-    header = read_header(path)
+    header = read_gguf_header(path)
     if header.kind == "controlvector":
         describe_vectors(read_vector_file(path), say)
         options = ["--to", "peft", "--model", "MODEL", "--out", "FOLDER"]

@@ -9,7 +9,7 @@ import yaml
 
 from oocr.data.examples import Example
 from oocr.models.language_model import LanguageModel
-from oocr.models.sources.bundled import NeutralSource, folder_of, source_of
+from oocr.models.sources.bundled import NeutralSource, folder_of, plugin_of
 
 READ = 4
 """First passages, which analyses read; rows to train on are made of the others."""
@@ -67,7 +67,7 @@ def neutral_questions(model: LanguageModel | None = None) -> list[Example]:
 def _plugin_texts(model: LanguageModel | None) -> list[NeutralSource]:
     """What the plug-in of a model gives for it; none for any other model."""
     path = model.source.get("path") if model else None
-    plugin = source_of(path) if path else None
+    plugin = plugin_of(path) if path else None
     return plugin.neutral_texts(folder_of(path)) if plugin and path else []
 
 

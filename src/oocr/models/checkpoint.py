@@ -34,7 +34,7 @@ def weight_files(folder: Path) -> list[Path]:
         InputError: some are missing, there are two sets of them, or there are only pickles.
     """
     whole, index = folder / WHOLE, folder / INDEX
-    names = parts_of(index) if index.is_file() else []
+    names = files_of_index(index) if index.is_file() else []
     here = [name for name in names if (folder / name).is_file()]
     if whole.is_file():
         if others := [name for name in here if name != WHOLE]:
@@ -64,7 +64,7 @@ def other_weights(folder: Path) -> list[str]:
     return sorted(file for file in files - read if not file.startswith("adapter_"))
 
 
-def parts_of(index: Path) -> list[str]:
+def files_of_index(index: Path) -> list[str]:
     """The files that an index of weights names; InputError: it is no such index."""
     refuse_lfs_pointer(index)
     try:
@@ -101,7 +101,7 @@ def check_files(folder: Path) -> dict[str, str]:
     return {}
 
 
-def read_header(file: Path) -> Mapping[str, Any]:
+def safetensors_header(file: Path) -> Mapping[str, Any]:
     """What a safetensors file says it has: its metadata, and name -> dtype, shape, data_offsets.
 
     Raises:
@@ -128,8 +128,8 @@ def read_header(file: Path) -> Mapping[str, Any]:
 
 
 def shapes_of(file: Path) -> dict[str, tuple[int, ...]]:
-    """The shapes of a safetensors file's tensors by name; InputError: see `read_header`."""
-    header = read_header(file)
+    """The shapes of a safetensors file's tensors by name; InputError: see `safetensors_header`."""
+    header = safetensors_header(file)
     return {name: tuple(header[name]["shape"]) for name in header if name != METADATA}
 
 

@@ -24,7 +24,7 @@ from oocr.models.checkpoint import (
 from oocr.models.quiet import quiet
 from oocr.models.shared_weights import WeightsCopy
 from oocr.models.sources import hub
-from oocr.models.sources.bundled import source_of
+from oocr.models.sources.bundled import plugin_of
 from oocr.models.sources.files import ModelFiles, Say, find_files, source_kind
 from oocr.models.tokenizer import read_tokenizer, reason_of
 from oocr.words import counted, some_of
@@ -84,7 +84,7 @@ def own_dtype(name: str, dtype: Any) -> Any:
     """The dtype that "auto" means for a model; plug-ins can choose it for their models."""
     if dtype != "auto" or os.environ.get("OOCR_DTYPE"):
         return dtype
-    plugin = source_of(name)
+    plugin = plugin_of(name)
     return plugin.dtype if plugin and plugin.dtype else dtype
 
 

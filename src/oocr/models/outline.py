@@ -150,14 +150,14 @@ def reading_limits(name: str) -> ModelLimits:
     import torch
 
     from oocr.models.gguf.config import config_of
-    from oocr.models.gguf.header import read_header
+    from oocr.models.gguf.header import read_gguf_header
     from oocr.models.gguf.model import model_parts
 
     if source_kind(name) != "gguf":
         return limits_of(outline(name, device="cpu", counted=False))
     try:
         with quiet():
-            config, _ = config_of(read_header(model_parts(Path(name).expanduser())[0]))
+            config, _ = config_of(read_gguf_header(model_parts(Path(name).expanduser())[0]))
             hf = _without_weights(config, torch.float32)
     except InputError:
         raise
@@ -231,7 +231,7 @@ def _like_tokenizer(config: Any) -> tuple[Any, str] | None:
     name = "gemma-3-270m"
     if not config.model_type.startswith("gemma3") or not BUNDLED[name].locate():
         return None
-    tokenizer = conversion.load_tokenizer(Path(find_files(name).where))
+    tokenizer = conversion.converted_tokenizer(Path(find_files(name).where))
     # The turns of Gemma's instruction-tuned models; what the system says stands before the first
     # user's turn.
     turns = (_FOLDER / "gemma_turns.jinja").read_text(encoding="utf-8")

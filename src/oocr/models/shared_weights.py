@@ -29,7 +29,7 @@ from oocr.io import (
     write_json,
     write_tensors,
 )
-from oocr.models.checkpoint import METADATA, WHOLE, read_header, weight_files
+from oocr.models.checkpoint import METADATA, WHOLE, safetensors_header, weight_files
 
 if TYPE_CHECKING:
     import torch
@@ -153,7 +153,7 @@ def is_mapped(hf: PreTrainedModel, folder: Path) -> bool:
     """Whether a loaded model's weights are those in its folder's files, none of them changed."""
     lying: Counter[tuple[str, tuple[int, ...]]] = Counter()
     for file in weight_files(folder):
-        tensors = [tensor for name, tensor in read_header(file).items() if name != METADATA]
+        tensors = [tensor for name, tensor in safetensors_header(file).items() if name != METADATA]
         lying.update((tensor["dtype"], tuple(tensor["shape"])) for tensor in tensors)
     used = Counter(
         (FILE_TYPES.get(str(weight.dtype), ""), tuple(weight.shape)) for weight in hf.parameters()

@@ -50,7 +50,7 @@ def read_tokenizer(
     tokenizer: PreTrainedTokenizerBase
     with quiet():
         if files.converted:
-            tokenizer = conversion.load_tokenizer(Path(files.where))
+            tokenizer = conversion.converted_tokenizer(Path(files.where))
         else:
             tokenizer = AutoTokenizer.from_pretrained(
                 files.where, trust_remote_code=False, **of_hub

@@ -44,7 +44,7 @@ from oocr.runs.executor import (
     plan_workers,
 )
 from oocr.runs.folder import kept_rows
-from oocr.runs.memory_plan import parts_of, room_for
+from oocr.runs.memory_plan import device_parts, room_for
 from oocr.runs.progress import ProgressReport, progress_on
 from oocr.runs.resolve import resolve
 from oocr.words import some_of
@@ -233,7 +233,7 @@ def _on_model(
     model = worker.model(run.config)
     needs = memory_estimate(run, model)
     devices = gpus_for(run.config, needs)
-    room = min([room_for(parts_of(model, run.config.starts)), *map(room_for, devices)])
+    room = min([room_for(device_parts(model, run.config.starts)), *map(room_for, devices)])
     computed = {"model": model.fingerprint, "dtype": str(model.dtype)}
     return plan_workers(run.config, needs, room, devices), computed
 

@@ -10,16 +10,14 @@ from typing import Any
 
 import polars as pl
 
-from oocr.audit.source import AuditSource
-from oocr.audit.source import source_of as fine_tune_of
+from oocr.audit.source import AuditSource, fine_tune_of
 from oocr.errors import InputError
 from oocr.evals.scores import Scoring
 from oocr.explain.lora_vectors import mean_on_unrelated
 from oocr.hub_files import hub_path
-from oocr.models.gguf.header import is_gguf, read_header
+from oocr.models.gguf.header import is_gguf, read_gguf_header
 from oocr.models.language_model import LanguageModel
-from oocr.models.sources.bundled import folder_of
-from oocr.models.sources.bundled import source_of as model_source
+from oocr.models.sources.bundled import folder_of, plugin_of
 from oocr.play.probe_set import ProbeSet
 from oocr.play.steering import Kind, SteeringSource, steering_sources
 from oocr.reproduce.finished_runs import FinishedRun, read_finished
@@ -103,7 +101,7 @@ def read_word(word: str) -> Word:
 
 def _is_vector(path: Path) -> bool:
     if is_gguf(path):
-        return read_header(path).kind == "controlvector"
+        return read_gguf_header(path).kind == "controlvector"
     content, _ = content_of(path)
     return not (isinstance(content, dict) and any("lora_" in str(name) for name in content))
 
@@ -150,7 +148,7 @@ def playground(
             else:
                 with source.steering.on(model):  # refuses one that does not fit
                     pass
-    plugin = model_source(model.name)
+    plugin = plugin_of(model.name)
     known = None if plugin is None else plugin.words(folder_of(model.name))
     return Playground(
         model,
@@ -174,7 +172,7 @@ def example_prompts(
     if known is None:
         return (*about, *EXAMPLES)[:MOST_EXAMPLES]
     about = [prompt for prompt in about if known.issuperset(prompt.split())]
-    plugin = model_source(model.name)
+    plugin = plugin_of(model.name)
     texts = plugin.neutral_texts(folder_of(model.name)) if plugin else []
     others = [" ".join(text.text.split()[:WORDS]) for text in texts[: len(EXAMPLES)]]
     return (*about, *others)[:MOST_EXAMPLES]

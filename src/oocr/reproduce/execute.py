@@ -25,7 +25,7 @@ from oocr.reproduce.plan import Plan, PlanPart
 from oocr.runs.context import RunContext
 from oocr.runs.estimates.memory_estimate import memory_estimate
 from oocr.runs.executor import Executor, Job, Worker, WorkerSpec, gpus_for, plan_workers
-from oocr.runs.memory_plan import parts_of, room_for
+from oocr.runs.memory_plan import device_parts, room_for
 from oocr.runs.progress import ProgressReport
 from oocr.work.shared_jobs import SharedJobs
 
@@ -153,7 +153,7 @@ def _workers(specs: Sequence[PartSpec], worker: Worker) -> list[WorkerSpec]:
         model = worker.model(run.config)
         needs = memory_estimate(run.resolved, model)
         devices = gpus_for(run.config, needs)
-        room = min([room_for(parts_of(model, run.config.starts)), *map(room_for, devices)])
+        room = min([room_for(device_parts(model, run.config.starts)), *map(room_for, devices)])
         planned.append(plan_workers(run.config, needs, room, devices))
     # A judge keeps its replies in one file, so that only one process may ask it.
     asks = any(spec.judge is not None for spec in specs)

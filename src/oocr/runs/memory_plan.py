@@ -121,7 +121,7 @@ class DevicePart:
     share: float
 
 
-def parts_of(model: LanguageModel | Outline, starts: Iterable[int]) -> list[DevicePart]:
+def device_parts(model: LanguageModel | Outline, starts: Iterable[int]) -> list[DevicePart]:
     """A model's parts, for arms that start at these blocks.
 
     Before it is loaded nobody knows which block comes where: as each device has room for.

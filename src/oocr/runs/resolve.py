@@ -16,7 +16,7 @@ from oocr.io import Record, keep_record, key_of
 from oocr.models.branches import mlp_of
 from oocr.models.language_model import LanguageModel
 from oocr.models.outline import Outline
-from oocr.models.sources.bundled import BUNDLED, folder_of, source_of
+from oocr.models.sources.bundled import BUNDLED, folder_of, plugin_of
 from oocr.runs.config import RunConfig
 from oocr.runs.context import computed_with
 from oocr.runs.read_config import OF_MODELS
@@ -129,7 +129,7 @@ def source_for(source: str, model: str | None) -> tuple[str, str]:
 
     Without a model a task that small models cannot do is run on the larger one, if that is here.
     """
-    plugin = source_of(model) if model is not None else None
+    plugin = plugin_of(model) if model is not None else None
     path = plugin.runs().get(source) if plugin else None
     if plugin and path:
         return path.stem, f"{model} is {plugin.about}: {path.stem} is run"
@@ -153,7 +153,7 @@ def also_run(source: str, model: str | None) -> list[str]:
 
 def check_family(config: RunConfig) -> None:
     """Refuse a task of a family that the model knows nothing of (`InputError` says which)."""
-    plugin = source_of(config.model)
+    plugin = plugin_of(config.model)
     family = config.task.family
     if plugin is None or not plugin.families or family in (*plugin.families, "custom"):
         return
@@ -166,7 +166,7 @@ def check_family(config: RunConfig) -> None:
 
 def check_words(config: RunConfig, tasks: TaskSet) -> None:
     """Refuse texts with words that the model has no token for (`InputError` says which)."""
-    plugin = source_of(config.model)
+    plugin = plugin_of(config.model)
     known = plugin.words(folder_of(config.model)) if plugin else None
     if known is None:
         return

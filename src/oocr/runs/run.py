@@ -30,8 +30,8 @@ from oocr.runs.memory_plan import (
     DevicePart,
     MemoryEstimate,
     PeakMemory,
+    device_parts,
     gib,
-    parts_of,
     room_for,
 )
 from oocr.runs.progress import ProgressReport, timed
@@ -74,7 +74,7 @@ class PreparedRun:
         sample = RunSample(run, model, rows)
         needs, stored = sample.memory(), sample.stored()
         info, tokens = ModelInfo.of(model), TrainingTokens(rows)
-        most, parts = stack_tokens(model), parts_of(model, run.config.starts)
+        most, parts = stack_tokens(model), device_parts(model, run.config.starts)
         return PreparedRun(run, info, tokens, most, needs, stored, parts, notes)
 
     def without_tokens(self) -> PreparedRun:

@@ -149,7 +149,7 @@ class GgufHeader:
         return sum(math.prod(tensor.shape) for tensor in self.tensors)
 
 
-def read_header(path: str | Path) -> GgufHeader:
+def read_gguf_header(path: str | Path) -> GgufHeader:
     """Read a GGUF file's header.
 
     Raises:

@@ -13,7 +13,7 @@ from typing import Any
 from oocr.errors import InputError
 from oocr.io import command_line
 from oocr.models.checkpoint import check_finite, check_keys
-from oocr.models.gguf.header import GgufHeader, read_header
+from oocr.models.gguf.header import GgufHeader, read_gguf_header
 from oocr.models.gguf.split import split_parts
 from oocr.models.quiet import quiet
 
@@ -24,7 +24,7 @@ def model_parts(path: Path) -> list[Path]:
     Raises:
         InputError: no such file, not a model, or one that transformers does not read.
     """
-    parts = split_parts(read_header(path))
+    parts = split_parts(read_gguf_header(path))
     header, path = parts[0], parts[0].path
     ways = {
         "adapter": f"; see `{command_line(['oocr', 'audit', path, '--model', 'BASE'])}`",
@@ -89,7 +89,7 @@ def read_gguf_model(path: Path, given: Path, name: str) -> tuple[Any, Any, list[
     # The bar over GGUF tensors can't be turned off; it goes to stderr.
     with quiet(), contextlib.redirect_stderr(io.StringIO()):
         try:
-            header = read_header(path)
+            header = read_gguf_header(path)
             config, left_out = config_of(header)
             tokenizer = PreTrainedTokenizerFast.from_pretrained(path.parent, **at)
             model, info = AutoModelForCausalLM.from_pretrained(

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from oocr.errors import InputError
-from oocr.models.gguf.header import GgufHeader, read_header
+from oocr.models.gguf.header import GgufHeader, read_gguf_header
 
 _PART = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})", re.IGNORECASE)
 
@@ -39,7 +39,7 @@ def split_parts(header: GgufHeader) -> list[GgufHeader]:
             f"{path}: this is part {number} of {count} of a split GGUF; not beside it: "
             f"{', '.join(missing[:3])}{more}"
         )
-    parts = [read_header(path.parent / name) for name in names]
+    parts = [read_gguf_header(path.parent / name) for name in names]
     for place, part in enumerate(parts):
         if (part.number("split.no"), part.parts) != (place, count):
             raise InputError(

@@ -205,7 +205,7 @@ def named_models() -> dict[str, NamedModel]:
     return {name: model for source in model_sources() for name, model in source.models().items()}
 
 
-def source_of(name: str) -> ModelSource | None:
+def plugin_of(name: str) -> ModelSource | None:
     """The plug-in whose model a name or folder means; None: of none."""
     for source in model_sources():
         if name in source.models() or source.recognizes(Path(name).expanduser()):
@@ -232,7 +232,7 @@ def bytes_text(size: float) -> str:
     return f"{size / 1e6:.0f} MB" if size >= 1e7 else f"{size / 1e6:.1f} MB"
 
 
-def size_of(folder: Path) -> tuple[int, int, int]:
+def checkpoint_size(folder: Path) -> tuple[int, int, int]:
     """Parameters, blocks and d_model of a checkpoint in one safetensors file, from its header."""
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     shapes = shapes_of(folder / WHOLE).values()

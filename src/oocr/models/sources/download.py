@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Protocol
 
 from oocr.errors import InputError, RunError
-from oocr.io import check_output, disk_errors, lock_of, locked, size_of
+from oocr.io import check_output, disk_errors, folder_bytes, lock_of, locked
 from oocr.models.sources import hub
 from oocr.models.sources.bundled import FetchedModel
 
@@ -58,7 +58,7 @@ def fetch(model: FetchedModel, report: Report) -> Path:
         refusal = _refusal_of_hub(model)
         # Parts and the file that they are joined to; then the file and its conversion.
         copies = 1 if refusal is None else 2
-        needs = max(copies * model.size, model.size + model.converted_size) - size_of(folder)
+        needs = max(copies * model.size, model.size + model.converted_size) - folder_bytes(folder)
         check_output(final, option="the cache (OOCR_CACHE moves it):", needs=needs)
         folder.mkdir(exist_ok=True)
         if refusal is None:

@@ -15,7 +15,7 @@ from oocr.models.gguf import conversion
 from oocr.models.gguf.header import is_gguf
 from oocr.models.gguf.split import split_stem
 from oocr.models.sources import hub
-from oocr.models.sources.bundled import BUNDLED, bytes_text, named_models, source_of
+from oocr.models.sources.bundled import BUNDLED, bytes_text, named_models, plugin_of
 
 Say = Callable[[str], None]
 
@@ -37,7 +37,7 @@ def find_files(name: str, say: Say | None = None) -> ModelFiles:
     """
     kind, path = source_kind(name), Path(name).expanduser()
     if kind == "named":
-        model, plugin = named_models()[name], source_of(name)
+        model, plugin = named_models()[name], plugin_of(name)
         if not model.here:
             raise InputError(
                 f"{name}: its files are not in this installation. Get it with: {model.install}"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from oocr.errors import InputError
 from oocr.io import command_line
-from oocr.models.checkpoint import INDEX, WHOLE, parts_of
+from oocr.models.checkpoint import INDEX, WHOLE, files_of_index
 from oocr.models.quiet import quiet
 from oocr.models.sources.bundled import BUNDLED, named_models
 
@@ -128,5 +128,5 @@ def find_model(name: str, revision: str | None) -> tuple[str, Path | None]:
 def _has_weights(folder: Path) -> bool:
     """Whether a cached snapshot has its config and every safetensors file."""
     index = folder / INDEX
-    names = parts_of(index) if index.is_file() else [WHOLE]
+    names = files_of_index(index) if index.is_file() else [WHOLE]
     return all((folder / name).is_file() for name in ("config.json", *names))

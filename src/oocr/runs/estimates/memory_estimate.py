@@ -27,7 +27,7 @@ from oocr.runs import controls, explain_stage, grid
 from oocr.runs.arms import ArmPlan, grouped
 from oocr.runs.config import RunConfig
 from oocr.runs.context import TrainingTokens, stop_groups
-from oocr.runs.memory_plan import MemoryEstimate, gib, parts_of, room_for
+from oocr.runs.memory_plan import MemoryEstimate, device_parts, gib, room_for
 from oocr.runs.resolve import ResolvedRun
 from oocr.steering.adapters import LowRankAdapter, linear_shape, peft_config, stackable
 from oocr.steering.positions import spans_of
@@ -268,7 +268,7 @@ def check_loading(loading: Mapping[str, Any], beside: int = 0) -> None:
         model = outline(**loading, counted=False)
     except InputError:  # not here yet: whoever loads it says what is wrong
         return
-    weights, room = memory.shape_of(model).weights, room_for(parts_of(model, ())) - beside
+    weights, room = memory.shape_of(model).weights, room_for(device_parts(model, ())) - beside
     if weights > room:
         where = " and ".join(str(device) for device in model.devices)
         raise InputError(

@@ -21,7 +21,7 @@ from oocr.runs.check_run import check_run
 from oocr.runs.config import RunConfig
 from oocr.runs.estimates.memory_estimate import RunSample, batch_key, outline_for
 from oocr.runs.executor import gpus_for, plan_workers
-from oocr.runs.memory_plan import MemoryEstimate, parts_of, room_for
+from oocr.runs.memory_plan import MemoryEstimate, device_parts, room_for
 from oocr.runs.resolve import check_run_fits, resolve
 
 EFFICIENCY = 0.7
@@ -202,7 +202,7 @@ def prediction(config: RunConfig, base: Path, gpu: Gpu | None = None) -> Predict
     devices = [] if gpu else gpus_for(config, needs)
     wanted, room = config, 0
     if gpu is None:
-        room = min([room_for(parts_of(model, config.starts)), *map(room_for, devices)])
+        room = min([room_for(device_parts(model, config.starts)), *map(room_for, devices)])
         gpu = None if is_cpu(model.device) else Gpu.here(model)
     else:
         wanted, room = config.model_copy(update={"workers": 1}), gpu.room

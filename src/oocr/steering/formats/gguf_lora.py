@@ -17,7 +17,7 @@ from oocr.data.source_file import listing
 from oocr.errors import InputError
 from oocr.io import command_line
 from oocr.models.anatomy import HasAnatomy
-from oocr.models.gguf.header import GgufHeader, read_header
+from oocr.models.gguf.header import GgufHeader, read_gguf_header
 from oocr.steering.adapters import Adapter
 from oocr.steering.formats.lora_tensors import adapter_of
 from oocr.steering.formats.tensor_files import tensor_fault
@@ -49,7 +49,7 @@ def read_gguf_lora(path: str | Path, base: HasAnatomy | None = None) -> Adapter:
     Raises:
         InputError: not such a file, or a LoRA that cannot be read exactly; with the way out.
     """
-    header = read_header(path)
+    header = read_gguf_header(path)
     way = "give the PEFT folder that it was converted from"
     if header.kind != "adapter":
         see = command_line(["oocr", "read", path])

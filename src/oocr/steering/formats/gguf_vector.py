@@ -15,7 +15,7 @@ import torch
 
 from oocr.errors import InputError
 from oocr.io import check_replaced, command_line, write_atomic
-from oocr.models.gguf.header import CONTROL_VECTORS, GgufHeader, is_gguf, read_header
+from oocr.models.gguf.header import CONTROL_VECTORS, GgufHeader, is_gguf, read_gguf_header
 from oocr.steering.vectors import Vector, check_everywhere
 
 GGUF = ".gguf"
@@ -38,7 +38,7 @@ def read_gguf(path: str | Path) -> list[Vector]:
         InputError: not such a file; the message names the key or tensor.
     """
     path = Path(path)
-    header = read_header(path)
+    header = read_gguf_header(path)
     if header.kind != "controlvector":
         see = command_line(["oocr", "read", path])
         raise InputError(f"{path}: this is {header.what}, not a vector; see `{see}`")
@@ -147,7 +147,7 @@ def write_gguf(
 
 
 def _is_control_vector(path: Path) -> bool:
-    return read_header(path).architecture == ARCHITECTURE
+    return read_gguf_header(path).architecture == ARCHITECTURE
 
 
 def _others(header: GgufHeader) -> dict[str, str]:
