@@ -14,6 +14,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 PEERS := $(VENV)/.peers
+SPHINX := $(VENV)/.sphinx
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -qq --constraint constraints.txt
 VERSION := import sys; print("%d.%d" % sys.version_info[:2])
 
@@ -39,13 +40,14 @@ $(PYTHON) -m pip --python $(BIN)/python install -qq pip; }
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo bench test lint types format clean FORCE
+.PHONY: help setup demo bench docs test lint types format clean FORCE
 
 help:
 	@echo 'make setup    set up .venv (once; the other targets do it too)'
 	@echo 'make demo     the main job on the bundled models; prints the path of a report'
 	@echo 'make bench    speed and memory beside other trainers; rewrites docs/benchmarks.md (25 minutes;'
 	@echo '              make bench BENCH=--quick: three minutes, writes nothing)'
+	@echo 'make docs     the documentation as a site: build/docs/index.html'
 	@echo 'make test     lint, format, types, tests'
 	@echo 'make lint     ruff: rules and formatting; the direction of imports'
 	@echo 'make types    mypy'
@@ -70,6 +72,16 @@ bench: $(PEERS)
 $(PEERS): $(STAMP)
 	@echo 'installing what is measured: TRL and what it needs'
 	@$(PIP) --no-build-isolation --editable '.[bench]'
+	@touch $@
+
+# A warning is an error: a link that leads nowhere, a page that is not in the list of contents.
+docs: $(SPHINX)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m sphinx -q -W --keep-going -c docs . build/docs
+	@echo 'build/docs/index.html'
+
+$(SPHINX): $(STAMP)
+	@echo 'installing what builds the pages: Sphinx and what it needs'
+	@$(PIP) --no-build-isolation --editable '.[docs]'
 	@touch $@
 
 # One torch thread per process, or the processes fight over the cores. A test that reaches for the

@@ -54,7 +54,7 @@ def options(verb: str) -> set[str]:
 
 def texts() -> Iterator[tuple[str, str]]:
     """Documents, and the source of everything that is printed, by name."""
-    paths = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("examples/**/*.md")]
+    paths = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/**/*.md")]
     for kind in ("py", "html", "md", "yaml"):
         paths += ROOT.glob(f"src/**/*.{kind}")
     for path in paths:

@@ -1,6 +1,7 @@
 """All task families, built-in and installed, and the tasks that their settings describe.
 
-A package adds a family by an entry point of the group `oocr.families` (CONTRIBUTING.md shows how):
+A package adds a family by an entry point of the group `oocr.families`, as docs/how-to/add-a-task.md
+shows:
 
     [project.entry-points."oocr.families"]
     toy = "oocr_toy:FAMILY"

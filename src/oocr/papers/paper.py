@@ -2,7 +2,7 @@
 
     PaperSettings -> cells -> rows of each cell, kept -> one table -> findings -> verdicts, figure
 
-`papers/__init__.py` has the table of papers; CONTRIBUTING.md, "Add a paper", the smallest example.
+`papers/__init__.py` has the table of papers; docs/how-to/add-a-paper.md the smallest example.
 """
 
 from __future__ import annotations
