@@ -14,8 +14,9 @@ from oocr.papers.ockr.experiments import completion, places, reasoning
 from oocr.papers.ockr.nano.arms import TASKS, Study
 from oocr.papers.ockr.nano.bilinear import pair_scores, share_right
 from oocr.papers.ockr.nano.measure import auc
-from oocr.papers.ockr.nano.vectors import as_vectors, newcomer_rows
+from oocr.papers.ockr.nano.vectors import as_vectors, newcomer_rows, teach
 from oocr.papers.ockr.nano.world import NO, SAME, WHO, YES, Row, make_world, matched
+from oocr.papers.small_transformer import Shape, SmallTransformer
 
 SMALL = {"years": 4, "each": 4}
 
@@ -41,6 +42,25 @@ def test_no_target_is_told_and_every_premise_is(task: str, arm: str) -> None:
     assert not pairs(made.target) & pairs(made.train)
     yes = Counter(row.answer[-1] for row in made.target if row.answer[-1] in (YES, NO))
     assert yes[YES] == yes[NO]
+
+
+def test_untold_relations_of_y_are_in_no_row() -> None:
+    for task, arm in (("A+A->R", "separate"), ("R+R->R", "dense")):
+        made = study(task, arm, years=8, each=8)
+        assert made.between_y
+        assert not pairs(list(made.between_y)) & pairs(made.train)
+
+
+def test_halves_name_nobody_of_the_other_half() -> None:
+    world = make_world(**SMALL)
+    late = {person for people in world.everybody[2:] for person in people}
+    named = {
+        arm: pairs(study("R+R->R", arm).recall["conclusions"]) for arm in ("alternate", "halves")
+    }
+    assert not any(pair & late for pair in named["halves"])
+    assert set(world.z) <= set().union(*named["alternate"])
+    asked = study("R+R->R", "halves").target
+    assert all(frozenset(row.prompt[1:]) <= late for row in asked)
 
 
 def test_partners_are_shared_evenly_and_nobody_is_his_own() -> None:
@@ -72,6 +92,35 @@ def test_newcomers_are_told_by_relations_only() -> None:
     moved = as_vectors(world, rows.relations)
     assert {max(row.prompt) for row in moved} == {person + len(new) for person in new}
     assert as_vectors(world, rows.old) == list(rows.old)
+
+
+def test_a_far_start_is_as_large_as_other_embeddings() -> None:
+    world = make_world(**SMALL, new=2)
+    model = SmallTransformer(Shape(world.tokens, 6), 0)
+    rows = newcomer_rows(world, random.Random(0))
+    table = model.embedding.weight.detach()
+    size = table[list(world.z)].norm(dim=1).mean() * 5
+    table[list(world.z)] *= 5
+    teach(model, world, rows, "weights, far start", 0, 0)
+    norms = model.embedding.weight.detach()[-world.newcomers :].norm(dim=1)
+    torch.testing.assert_close(norms, size.expand(world.newcomers))
+
+
+def test_years_are_not_judged_where_relations_are_not_recalled() -> None:
+    arms = (*places.LOOKS, *places.CONTROLS)
+    table = pl.DataFrame(
+        [
+            {"arm": arm, "what": what, "seed": seed, "value": 0.9 if arm == "second block" else 1.0}
+            for arm in arms
+            for what in ("told", "known", "right", "rank")
+            for seed in range(3)
+        ]
+    )
+    result = places.analyse(table)
+    ids = {finding.id for finding in result.findings}
+    assert {"first-block-year", "random-vectors-year", "second-block-recall"} <= ids
+    assert not ids & {"second-block-year", "second-block-rank", "vectors-over-second-block"}
+    assert "the second block’s weights: 0.90 of what was told is recalled" in result.missing
 
 
 def test_auc_is_free_of_bias() -> None:
@@ -127,7 +176,8 @@ def test_every_claim_has_its_finding(small_table: pl.DataFrame) -> None:
     from oocr.papers.ockr import PAPER
 
     cell = places.PlaceCell(**SMALL, new=2, first_steps=2, steps=2)
-    rows = pl.DataFrame(places.compute(cell)).with_columns(seed=pl.lit(0))
+    recalled = pl.when(pl.col("what") == "told").then(1.0).otherwise(pl.col("value"))
+    rows = pl.DataFrame(places.compute(cell)).with_columns(value=recalled, seed=pl.lit(0))
     rows = pl.concat([rows, rows.with_columns(seed=pl.lit(1))])
     table = pl.DataFrame(
         [

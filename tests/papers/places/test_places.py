@@ -116,7 +116,7 @@ def toy_table() -> pl.DataFrame:
 
 
 def ockr_table() -> pl.DataFrame:
-    arms = (*ockr_places.LOOKS, "random vectors")
+    arms = (*ockr_places.LOOKS, *ockr_places.CONTROLS)
     columns = product(arms, ("told", "known", "right", "rank"), (0, 1, 2))
     return pl.DataFrame(
         [{"arm": arm, "what": what, "seed": seed, "value": 1.0} for arm, what, seed in columns]

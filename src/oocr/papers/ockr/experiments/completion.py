@@ -6,9 +6,9 @@ import polars as pl
 
 from oocr.charts.figure import Figure, LegendEntry, Tables, figure_of
 from oocr.claims.analysis_result import AnalysisResult
-from oocr.intervals import SHARE, mean_interval
+from oocr.intervals import SHARE
 from oocr.papers.measure import mean_finding, values_of
-from oocr.papers.ockr.experiments.reasoning import strips
+from oocr.papers.ockr.experiments.strips import strip_rows, strips
 from oocr.papers.ockr.nano.bilinear import pair_scores, share_right
 from oocr.papers.ockr.nano.world import make_world
 from oocr.papers.paper import Cell, Experiment, PaperSettings, Rows
@@ -53,10 +53,7 @@ def analyse(table: pl.DataFrame) -> AnalysisResult:
             result.findings.append(
                 mean_finding(id, measure, values, bounds=SHARE, nulls=nulls, ceiling=1.0)
             )
-            fields = {"row": words, "series": series}
-            result.rows += [{**fields, "kind": "seed", "value": value} for value in values]
-            interval = mean_interval(values, bounds=SHARE)
-            result.rows.append({**fields, "kind": "mean", **interval.columns})
+            result.rows += strip_rows(words, series, values)
     return result
 
 

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import polars as pl
 
-from oocr.charts import pieces
-from oocr.charts.dots import strip_panel
 from oocr.charts.figure import Figure, LegendEntry, Panel, Tables, figure_of
 from oocr.claims.analysis_result import AnalysisResult
-from oocr.intervals import SHARE, SIGNED, mean_interval
-from oocr.papers.measure import mean_finding, values_of
-from oocr.papers.ockr.nano.arms import TASKS
+from oocr.intervals import SHARE, SIGNED
+from oocr.papers.measure import by_unit, differences, mean_finding, values_of
+from oocr.papers.ockr.experiments.strips import strip_rows, strips
+from oocr.papers.ockr.nano.arms import HALVES, TASKS
 from oocr.papers.ockr.nano.measure import area, share_right, shares_by_token
 from oocr.papers.ockr.nano.world import make_world, tensors
 from oocr.papers.paper import Cell, Experiment, PaperSettings, Rows
@@ -57,7 +56,8 @@ ARMS: Mapping[str, tuple[Arm, ...]] = {
         Arm("separate", "told apart", 600, seeds=10, quick=6),
         Arm("four", "four partners a person", 1000, quick=0),
         Arm("ten", "ten partners a person", 1500, quick=0),
-        Arm("half", "half of the conclusions told", 600),
+        Arm("alternate", "conclusions of every other year told", 600),
+        Arm("halves", "conclusions of the first ten years told", 600, quick=0),
         Arm("dense", "all kinds of pairs but y with z", 2000),
     ),
 }
@@ -105,10 +105,10 @@ def compute(cell: ReasoningCell) -> Rows:
         target["first"] = by_token[0]
     elif cell.task != "A+R->A":
         target["area"] = area(model, study.target)
-    rows += [{"part": "target", "what": what, "value": value} for what, value in target.items()]
+    if study.between_y:
+        target["y-y"] = share_right(model, study.between_y)
     return rows + [
-        {"part": "more", "what": name, "value": share_right(model, asked)}
-        for name, asked in study.more.items()
+        {"part": "target", "what": what, "value": value} for what, value in target.items()
     ]
 
 
@@ -119,7 +119,9 @@ def analyse(table: pl.DataFrame) -> AnalysisResult:
         of_task = table.filter(pl.col("task") == task)
         for arm in arms:
             rows = of_task.filter(pl.col("arm") == arm.id)
-            if len(rows):
+            if rows.is_empty():
+                result.reasons.append(f"{task}, {arm.words}: not in a quick look")
+            else:
                 _measure(result, task, arm, rows)
     _gains(result, table)
     return result
@@ -165,16 +167,18 @@ def _measure(result: AnalysisResult, task: str, arm: Arm, rows: pl.DataFrame) ->
         result.findings.append(
             mean_finding(f"{id}-area", words, areas, bounds=SHARE, nulls={"chance": 0.5})
         )
+    if between_y := values_of(target, "value", what="y-y"):
+        words = f"share of untold relations of y with y right, {about}"
+        result.findings.append(
+            mean_finding(f"{id}-y-y", words, between_y, bounds=SHARE, nulls={"chance": 0.5})
+        )
     for series, values in measured.items():
-        interval = mean_interval(values, bounds=SHARE)
-        fields = {"task": task, "row": arm.words, "series": series}
-        result.rows += [{**fields, "kind": "seed", "value": value} for value in values]
-        result.rows.append({**fields, "kind": "mean", **interval.columns})
+        result.rows += strip_rows(arm.words, series, values, task=task)
 
 
 def asked(task: str, arm: Arm) -> int:
     """How many conclusions are asked."""
-    people = YEARS * PEOPLE // (2 if arm.id == "half" else 1)
+    people = YEARS * PEOPLE // (2 if arm.id in HALVES else 1)
     return people if task == "A+R->A" else 2 * people
 
 
@@ -191,24 +195,11 @@ GAINS = (
 def _gains(result: AnalysisResult, table: pl.DataFrame) -> None:
     target = table.filter(pl.col("part") == "target", pl.col("what") == "last")
     for id, task, more, less in GAINS:
-        first, second = (by_seed(target, task=task, arm=arm) for arm in (more, less))
-        if not first:
-            continue
-        words = {arm.id: arm.words for arm in ARMS[task]}
-        result.findings.append(
-            mean_finding(
-                id,
-                f"conclusions right, {task}: {words[more]} minus {words[less]}",
-                [first[seed] - second[seed] for seed in first if seed in second],
-                bounds=SIGNED,
-            )
-        )
-
-
-def by_seed(table: pl.DataFrame, **where: str) -> dict[int, float]:
-    """The value of each seed, of the rows where this is so."""
-    rows = table.filter(*(pl.col(column) == value for column, value in where.items()))
-    return dict(rows.select("seed", "value").iter_rows())
+        first, second = (by_unit(target, "value", task=task, arm=arm) for arm in (more, less))
+        if gains := differences(first, second):
+            words = {arm.id: arm.words for arm in ARMS[task]}
+            measure = f"conclusions right, {task}: {words[more]} minus {words[less]}"
+            result.findings.append(mean_finding(id, measure, gains, bounds=SIGNED))
 
 
 KEYS = (
@@ -235,17 +226,6 @@ def figure(tables: Tables) -> Figure | None:
     return figure_of(EXPERIMENT.name, caption, panels, tables, KEYS)
 
 
-def strips(table: pl.DataFrame, keys: Sequence[LegendEntry], title: str, chance: float) -> Panel:
-    """Seeds and means of each series, by row; columns: row, series, kind, value, low, high."""
-    rows = list(dict.fromkeys(table["row"]))
-    notes = pl.format("{}: {}", pl.col("row"), pl.col("value").round(3)).alias("note")
-    cloud, means = (
-        table.filter(pl.col("kind") == kind).with_columns(notes) for kind in ("seed", "mean")
-    )
-    x = pieces.axis("share right", range=[-0.06, 1.06])
-    return strip_panel(cloud, means, rows, keys, x=x, vertical=chance, title=title, span=2)
-
-
 EXPERIMENT = Experiment(
     name="ockr-nano",
     section="nano",
@@ -255,4 +235,5 @@ EXPERIMENT = Experiment(
     analyse=analyse,
     figure=figure,
     subject="nano",
+    version="2",
 )

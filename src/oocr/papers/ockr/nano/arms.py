@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from oocr.papers.ockr.nano import world as made
 from oocr.papers.ockr.nano.world import Row, World, apart, flat, matched
 
-Pairs = list[tuple[int, int]]
+HALVES = ("alternate", "halves")
+"""Arms of R+R->R that are told half of the conclusions: those of every other year, in which every z
+is named, if only as one who does not share the year; or those among the first half of the years, in
+which nobody of the second half is named."""
 
 
 @dataclass(frozen=True, slots=True)
 class Study:
-    """Rows of one arm: `train`, `recall` (premises, by name), `target`, and further questions.
+    """Rows of one arm: `train`, `recall` (what was told, by name), `target`.
 
-    `more` are questions beside the target, by name ("y-y").
+    `between_y`: relations of y with y, asked beside the target; no row is told.
     """
 
     train: Sequence[Row]
     recall: Mapping[str, Sequence[Row]]
     target: Sequence[Row]
-    more: Mapping[str, Sequence[Row]] = field(default_factory=dict)
+    between_y: Sequence[Row] = ()
 
 
 def both_ways(
@@ -50,7 +53,7 @@ def attributes_to_relation(world: World, arm: str, rng: random.Random) -> Study:
         train += made.same_hint_rows(world, more)
         target = made.same_hint_rows(world, pairs)
     yy = matched(world.y, world.y, 1, rng) + apart(world.y, world.y, 1, rng)
-    return Study(train, {"years": years}, target, {"y-y": made.same_rows(world, yy, turned=False)})
+    return Study(train, {"years": years}, target, made.same_rows(world, yy, turned=False))
 
 
 def relation_to_attribute(world: World, arm: str, rng: random.Random) -> Study:
@@ -83,20 +86,25 @@ def relations_to_relation(world: World, arm: str, rng: random.Random) -> Study:
     times = {"separate": 1, "four": 4, "ten": 10}.get(arm, 1)
     xy = both_ways(world, world.x, world.y, times, rng)
     xz = both_ways(world, world.x, z, 1, rng)
-    train = xy + xz
     pairs = matched(world.y, z, 1, rng) + apart(world.y, z, 1, rng)
-    more: dict[str, Sequence[Row]] = {}
-    if arm == "half":
-        group = world.group_of
-        half = [pair for pair in pairs if group[pair[0]] % 2 == 0]
-        pairs = [pair for pair in pairs if group[pair[0]] % 2]
-        train += made.same_rows(world, half)
-        more["told half"] = made.same_rows(world, half, turned=False)
     if arm == "dense":
-        train, yy = dense(world, rng)
-        more["y-y"] = yy
-    target = made.same_rows(world, pairs, turned=False)
-    return Study(train, {"relations": train if arm == "dense" else xy + xz}, target, more)
+        train, between_y = dense(world, rng)
+        target = made.same_rows(world, pairs, turned=False)
+        return Study(train, {"relations": train}, target, between_y)
+    told: list[tuple[int, int]] = []
+    if arm == "alternate":
+        group = world.group_of
+        told = [pair for pair in pairs if group[pair[0]] % 2 == 0]
+        pairs = [pair for pair in pairs if group[pair[0]] % 2]
+    if arm == "halves":
+        middle = len(z) // 2
+        told, pairs = (
+            matched(world.y[part], z[part], 1, rng) + apart(world.y[part], z[part], 1, rng)
+            for part in (slice(middle), slice(middle, None))
+        )
+    conclusions = made.same_rows(world, told)
+    recall = {"relations": xy + xz, **({"conclusions": conclusions} if told else {})}
+    return Study(xy + xz + conclusions, recall, made.same_rows(world, pairs, turned=False))
 
 
 def dense(world: World, rng: random.Random) -> tuple[list[Row], list[Row]]:
@@ -112,8 +120,10 @@ def dense(world: World, rng: random.Random) -> tuple[list[Row], list[Row]]:
     kept = set(rng.sample(yy, len(yy) // 4))
     kept |= {(b, a) for a, b in kept}
     no = apart(world.y, world.y, 2, rng) + apart(world.y, world.y, 2, rng, neighbour=False)
-    rows += made.same_rows(world, [pair for pair in yy if pair not in kept] + no[: len(no) - 200])
-    return rows, made.same_rows(world, [*sorted(kept), *no[len(no) - 200 :]], turned=False)
+    rows += made.same_rows(world, [pair for pair in yy if pair not in kept] + no[:-200])
+    told = {row.prompt[1:] for row in rows}
+    asked = [*sorted(kept), *(pair for pair in no[-200:] if pair not in told)]
+    return rows, made.same_rows(world, asked, turned=False)
 
 
 TASKS: Mapping[str, Callable[[World, str, random.Random], Study]] = {

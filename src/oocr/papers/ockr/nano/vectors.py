@@ -24,7 +24,15 @@ from oocr.papers.small_transformer import (
     train_vectors,
 )
 
-Place = Literal["vectors", "vectors, shuffled", "first block", "second block", "blocks", "weights"]
+Place = Literal[
+    "vectors",
+    "vectors, shuffled",
+    "first block",
+    "second block",
+    "blocks",
+    "weights",
+    "weights, far start",
+]
 BATCH, VECTOR_RATE = 128, 0.01
 TIMES = 6
 """Yes rows of a newcomer, and as many no rows, each about another z."""
@@ -66,10 +74,13 @@ def teach(
     """Teach a trained model the newcomers' relations; their vectors [newcomer, d_model], if any.
 
     "vectors": only these are trained, from 0; "vectors, shuffled": the same on shuffled answers, so
-    that no year follows; "weights": the whole model, on the old rows as well; "blocks" (or one of
+    that no year follows; "weights": the whole model, on the old rows as well (newcomers' embeddings
+    are near 0 until then, or random and as large as others' with a far start); "blocks" (or one of
     them): without embeddings and read-out, as where names are made of old tokens. These give None.
     """
     if place not in ("vectors", "vectors, shuffled"):
+        if place == "weights, far start":
+            _start_far(model, world, seed)
         mixed = made.tensors([*rows.old, *rows.relations])
         model.requires_grad_(requires_grad=False)
         for part in _trained(model, place):
@@ -83,6 +94,14 @@ def teach(
     return train_vectors(model, made.tensors(as_vectors(world, taught)), start, by, seed)
 
 
+def _start_far(model: SmallTransformer, world: World, seed: int) -> None:
+    """Give newcomers random embeddings, as large as those of the z's are on the average."""
+    table = model.embedding.weight.detach()  # shares its memory
+    size = float(table[list(world.z)].norm(dim=1).mean())
+    shape = (world.newcomers, table.shape[1])
+    table[-world.newcomers :] = random_like(torch.full(shape, size / shape[1] ** 0.5), seed)
+
+
 def _trained(model: SmallTransformer, place: Place) -> Sequence[nn.Module]:
     """The parts of the model whose weights a place trains."""
     first, *_, last = model.blocks
@@ -91,6 +110,7 @@ def _trained(model: SmallTransformer, place: Place) -> Sequence[nn.Module]:
         "second block": [last],
         "blocks": [model.blocks],
         "weights": [model],
+        "weights, far start": [model],
     }
     return parts[place]
 
