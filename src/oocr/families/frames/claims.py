@@ -26,11 +26,11 @@ def _with_recall(row: ClaimRow, arm: str) -> Callable[[RunResults], Finding | No
     """The row's finding, with the mean accuracy on co-visible questions among its parts."""
 
     def finding(results: RunResults) -> Finding | None:
-        found = row.finding(results)
+        effect = row.finding(results)
         cells = results.cells(arm, part="in_context")
-        if found is None or cells is None:
-            return found
-        return found.model_copy(update={"parts": {**found.parts, RECALL: stats.mean(cells)}})
+        if effect is None or cells is None:
+            return effect
+        return effect.model_copy(update={"parts": {**effect.parts, RECALL: stats.mean(cells)}})
 
     return finding
 
@@ -38,7 +38,7 @@ def _with_recall(row: ClaimRow, arm: str) -> Callable[[RunResults], Finding | No
 def _reached(words: str, value: Callable[[Finding], float | None], bar: float) -> rules.Condition:
     return rules.Condition(
         f"{words} is at least {bar:g}",
-        lambda found, _: (number := value(found)) is not None and rules.at_least(number, bar),
+        lambda finding, _: (number := value(finding)) is not None and rules.at_least(number, bar),
     )
 
 
@@ -52,9 +52,9 @@ _RULE = rules.rule(
     _BETTER,
     [
         _reached(
-            "accuracy with all frames in the prompt", lambda found: found.ceiling, CEILING_BAR
+            "accuracy with all frames in the prompt", lambda finding: finding.ceiling, CEILING_BAR
         ),
-        _reached(RECALL, lambda found: found.parts.get(RECALL), RECALL_BAR),
+        _reached(RECALL, lambda finding: finding.parts.get(RECALL), RECALL_BAR),
     ],
 )
 

@@ -53,7 +53,7 @@ def facts_of(house: House, kinds: Sequence[FactKind]) -> list[Fact]:
     """All facts of these kinds, co-visible ones of both orders."""
     views, door = house.viewpoints, Viewpoint(0, 0, 0, 0)
     by_moment = {view.moment: view for view in views}
-    every: dict[FactKind, list[Fact]] = {
+    of_kind: dict[FactKind, list[Fact]] = {
         "seen": [_seen("seen", thing, by_moment[thing.moment]) for thing in house.things],
         "co-visible": [
             _fact("co-visible", a.name, b.name, a, b)
@@ -67,7 +67,7 @@ def facts_of(house: House, kinds: Sequence[FactKind]) -> list[Fact]:
         ],
         "oracle": [_fact("oracle", thing.name, DOOR, thing, door) for thing in house.things],
     }
-    return [fact for kind in kinds for fact in every[kind]]
+    return [fact for kind in kinds for fact in of_kind[kind]]
 
 
 def _fact(

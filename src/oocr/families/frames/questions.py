@@ -129,7 +129,7 @@ def pair_question(
 
 def _nearer(house: House, disjoint: bool, about: Iterable[Thing]) -> list[Question]:
     """Of two objects at the same gap from a third, so that the gap cannot tell them apart."""
-    found: list[Question] = []
+    kept: list[Question] = []
     for a in about:
         for b, c in combinations([thing for thing in house.things if thing != a], 2):
             gap = house.gap(a, b)
@@ -137,8 +137,8 @@ def _nearer(house: House, disjoint: bool, about: Iterable[Thing]) -> list[Questi
                 continue
             near, far = paces(a, b), paces(a, c)
             if near != far:
-                found.append(Question("nearer", a, b, "", gap, min(near, far), far - near, c))
-    return found
+                kept.append(Question("nearer", a, b, "", gap, min(near, far), far - near, c))
+    return kept
 
 
 def crossed(

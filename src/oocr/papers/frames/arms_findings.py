@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import reduce
+from statistics import fmean
 
 import polars as pl
 
@@ -15,16 +16,8 @@ from oocr.claims.records import Finding
 from oocr.families.frames.questions import GAPS, gap_name
 from oocr.intervals import SHARE, SIGNED
 from oocr.papers.frames.arms import ARMS, FRAMES, cells, compute
-from oocr.papers.frames.units import (
-    Values,
-    check_recalled,
-    differences,
-    r2_finding,
-    share,
-    shares,
-    unit_of,
-)
-from oocr.papers.measure import mean_finding
+from oocr.papers.frames.units import check_recalled, r2_finding, share, shares, unit_of
+from oocr.papers.measure import Unit, differences, interval_columns, mean_finding
 from oocr.papers.paper import Experiment
 
 FACTS_ALONE = ("trajectory", "map", "oracle")
@@ -62,9 +55,8 @@ def of_arm(table: pl.DataFrame, name: str, part: str) -> pl.DataFrame:
     return rows.filter(pl.col("part") == part)
 
 
-def _values(table: pl.DataFrame, name: str, right: str = "exact") -> Values:
-    rows = of_arm(table, name, "across")
-    return shares(rows, unit_of(rows, "seed")[0], right)
+def _values(table: pl.DataFrame, name: str) -> dict[Unit, float]:
+    return shares(of_arm(table, name, "across"), "seed")
 
 
 def _unit(table: pl.DataFrame) -> str:
@@ -78,14 +70,13 @@ def slug(name: str) -> str:
 
 def _exact(table: pl.DataFrame, name: str) -> Finding:
     rows = of_arm(table, name, "across")
-    values = list(_values(table, name).values())
     nulls = {"always the commonest offset": share(of_arm(table, name, "commonest"))}
     if name != ARMS[0].name:
         nulls["frames only, unlinked"] = share(of_arm(table, ARMS[0].name, "across"))
     return mean_finding(
         slug(name),
         f"share of offsets across frames that are exactly right, of held-out objects; {name}",
-        values,
+        _values(table, name).values(),
         unit=_unit(rows),
         bounds=SHARE,
         nulls=nulls,
@@ -93,14 +84,13 @@ def _exact(table: pl.DataFrame, name: str) -> Finding:
     )
 
 
-def _marks(table: pl.DataFrame, name: str, found: Finding) -> dict[str, object]:
+def _marks(table: pl.DataFrame, name: str, finding: Finding) -> dict[str, object]:
     """A row of the figure's table; `value` with its interval is the share exactly right."""
-    number = found.found
     recalled = table.filter(pl.col("arm") == name, pl.col("part") == "recall")
     return {
         "panel": "arms",
         "row": name,
-        **{end: getattr(number, end) for end in ("value", "low", "high")},
+        **interval_columns(finding),
         "sign": share(of_arm(table, name, "across"), "sign"),
         "recall": share(recalled),
     }
@@ -126,28 +116,27 @@ def _computed(table: pl.DataFrame, names: Sequence[str]) -> list[str]:
 
 
 def _oracle_practised(table: pl.DataFrame) -> Finding:
-    practised, told = (_values(table, name) for name in ("others 20 %", "others 20 %, oracle"))
+    practised, aided = (_values(table, name) for name in ("others 20 %", "others 20 %, oracle"))
     return mean_finding(
         "oracle-practised",
         "exact answers with all coordinates in training less those without, where a fifth of the "
         "other objects' questions is trained",
-        differences(told, practised),
+        differences(aided, practised),
         unit=_unit(of_arm(table, "others 20 %", "across")),
         bounds=SIGNED,
     )
 
 
-def standardized(rows: pl.DataFrame, by: str, held: str, value: object) -> Values:
+def standardized(rows: pl.DataFrame, by: str, held: str, value: object) -> dict[Unit, float]:
     """Exact answers by unit where `by` has a value, the distribution of `held` held equal.
 
     Each value of `held` that occurs with all values of `by` weighs by how many questions have it:
     direct standardization.
     """
     columns = unit_of(rows, "seed")[0]
-    every = rows[by].unique().to_list()
+    groups = rows.partition_by(by)
     present = reduce(
-        lambda left, right: left & right,
-        (set(rows.filter(pl.col(by) == one)[held].to_list()) for one in every),
+        lambda left, right: left & right, (set(group[held].to_list()) for group in groups)
     )
     common = rows.filter(pl.col(held).is_in(sorted(present)))
     weights = common.group_by(held).agg(weight=pl.col("count").sum())
@@ -158,11 +147,10 @@ def standardized(rows: pl.DataFrame, by: str, held: str, value: object) -> Value
         .join(weights, on=held)
         .with_columns(weighted=pl.col("exact") / pl.col("count") * pl.col("weight"))
         .group_by(columns)
-        .agg(pl.col("weighted", "weight").sum())
+        .agg(share=pl.col("weighted").sum() / pl.col("weight").sum())
         .sort(columns)
     )
-    keys = ("/".join(map(str, row)) for row in cells.select(columns).iter_rows())
-    return dict(zip(keys, (cells["weighted"] / cells["weight"]).to_list(), strict=True))
+    return {tuple(unit): share for *unit, share in cells.select(*columns, "share").rows()}
 
 
 def _fading(table: pl.DataFrame) -> list[pl.DataFrame]:
@@ -188,7 +176,7 @@ def _contrast(table: pl.DataFrame, id: str, words: str, by: str, held: str) -> F
         fading,
         unit=_unit(arms[0]),
         bounds=SIGNED,
-        nulls={"frames only, unlinked": sum(null) / len(null)},
+        nulls={"frames only, unlinked": fmean(null)},
     )
 
 
@@ -197,8 +185,8 @@ def _with_distance_bins(rows: pl.DataFrame) -> pl.DataFrame:
     return rows.with_columns(reach=far)
 
 
-def _mean(of_arms: Sequence[Values]) -> Values:
-    return {unit: sum(arm[unit] for arm in of_arms) / len(of_arms) for unit in of_arms[0]}
+def _mean(of_arms: Sequence[Mapping[Unit, float]]) -> dict[Unit, float]:
+    return {unit: fmean(arm[unit] for arm in of_arms) for unit in of_arms[0]}
 
 
 def _gap(table: pl.DataFrame) -> Finding:
@@ -225,7 +213,7 @@ def _probe(table: pl.DataFrame) -> Finding:
         f"others'; {MANY_OBJECTS}",
         values,
         unit="seed",
-        nulls={"frames only, unlinked": sum(null) / len(null)},
+        nulls={"frames only, unlinked": fmean(null)},
     )
 
 
@@ -233,8 +221,7 @@ def _by_gap(table: pl.DataFrame, name: str) -> list[dict[str, object]]:
     rows = of_arm(table, name, "across")
     marks: list[dict[str, object]] = []
     for place, of_bin in zip(MIDDLES, BINS, strict=True):
-        values = standardized(rows, "gap", "distance", of_bin)
-        value = sum(values.values()) / len(values)
+        value = fmean(standardized(rows, "gap", "distance", of_bin).values())
         marks.append({"panel": "gap", "row": name, "x": place, "bin": of_bin, "value": value})
     return marks
 

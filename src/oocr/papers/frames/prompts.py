@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
+from statistics import fmean
 
 import polars as pl
 
@@ -18,7 +19,7 @@ from oocr.families.frames.questions import Question, crossed, questions
 from oocr.families.frames.wording import notes
 from oocr.intervals import FEWEST, SHARE, SIGNED
 from oocr.papers.frames.shared_notes import option_logits
-from oocr.papers.measure import mean_finding
+from oocr.papers.measure import by_unit, differences, mean_finding
 from oocr.papers.paper import Cell, ModelExperiment, PaperSettings, Rows
 from oocr.runs.config import RunConfig
 from oocr.runs.context import RunContext
@@ -52,15 +53,15 @@ class PromptCell(Cell):
 def cells(settings: PaperSettings) -> list[PromptCell]:
     """The ladder in three houses, and with filler; in a quick look a part of it in one house."""
     quick = (UNLINKED, "trajectory", "oracle", ARITHMETIC)
-    every: list[PromptCell] = []
+    prompts: list[PromptCell] = []
     for model in settings.models:
         for seed in settings.seeds(3, 1):
             for aid in quick if settings.quick else LADDER:
                 pairs = QUICK_PAIRS if settings.quick else PAIRS
-                every.append(PromptCell(seed=seed, model=model, aid=aid, pairs=pairs))
+                prompts.append(PromptCell(seed=seed, model=model, aid=aid, pairs=pairs))
             if not settings.quick:
-                every.append(PromptCell(seed=seed, model=model, aid="trajectory", filler=2))
-    return every
+                prompts.append(PromptCell(seed=seed, model=model, aid="trajectory", filler=2))
+    return prompts
 
 
 def compute(cell: PromptCell, context: RunContext) -> Rows:
@@ -101,7 +102,7 @@ def item(config: FramesConfig, cell: PromptCell, question: Question, place: int)
         if cell.aid == ARITHMETIC
         else []
     )
-    told = notes(
+    context = notes(
         config.house,
         LADDER[cell.aid],
         config.told,
@@ -109,7 +110,7 @@ def item(config: FramesConfig, cell: PromptCell, question: Question, place: int)
         filler=cell.filler,
         seed=cell.seed,
     )
-    return Prompts(config, told).question(question, place // 2, place // 4 % 2)
+    return Prompts(config, context).question(question, place // 2, place // 4 % 2)
 
 
 def analyse(table: pl.DataFrame) -> AnalysisResult:
@@ -124,17 +125,19 @@ def analyse(table: pl.DataFrame) -> AnalysisResult:
     prompts = table["prompt"].unique(maintain_order=True).to_list()
     apart = {name: table.filter(pl.col("prompt") == name) for name in prompts}
     values = {
-        name: _accuracy(rows.filter(pl.col("gap") != "0"), units) for name, rows in apart.items()
+        name: by_unit(rows.filter(pl.col("gap") != "0"), "right", by=units)
+        for name, rows in apart.items()
     }
+    means = {name: fmean(of_prompt.values()) for name, of_prompt in values.items()}
     nulls = {"chance": 0.5}
-    if UNLINKED in values:
-        nulls[UNLINKED] = _mean(values[UNLINKED])
+    if UNLINKED in means:
+        nulls[UNLINKED] = means[UNLINKED]
     for name, rows in apart.items():
         words = "".join(letter if letter.isalnum() else " " for letter in name).split()
         finding = mean_finding(
             f"prompt-{'-'.join(words)}",
             f"sides and orders right across frames, in the prompt: {name}",
-            list(values[name].values()),
+            values[name].values(),
             unit=unit,
             bounds=SHARE,
             items=rows.filter(pl.col("gap") != "0").height / len(values[name]),
@@ -142,13 +145,13 @@ def analyse(table: pl.DataFrame) -> AnalysisResult:
         )
         result.findings.append(finding)
         covisible = float(rows.filter(pl.col("gap") == "0")["right"].to_numpy().mean())
-        row = {"row": name, "across": _mean(values[name]), "co-visible": covisible}
+        row = {"row": name, "across": means[name], "co-visible": covisible}
         result.rows.append(row)
     for first, second in (("oracle", "trajectory"), ("trajectory", UNLINKED)):
         with result.attempt():
             if not {first, second} <= values.keys():
                 raise NotMeasuredError(f"{first}, {second}: not computed here")
-            if (best := max(_mean(values[first]), _mean(values[second]))) < ABLE:
+            if (best := max(means[first], means[second])) < ABLE:
                 raise NotMeasuredError(
                     f"{first} less {second}: the better of the two is right in {best:.2f}, "
                     f"{ABLE:g} are needed to compare them"
@@ -157,22 +160,12 @@ def analyse(table: pl.DataFrame) -> AnalysisResult:
                 mean_finding(
                     f"prompt-{first.split(',')[0]}-minus-{second.split(',')[0].split()[0]}",
                     f"sides and orders right across frames: {first} less {second}",
-                    [values[first][u] - values[second][u] for u in values[first]],
+                    differences(values[first], values[second]),
                     unit=unit,
                     bounds=SIGNED,
                 )
             )
     return result
-
-
-def _mean(values: Mapping[str, float]) -> float:
-    return sum(values.values()) / len(values)
-
-
-def _accuracy(rows: pl.DataFrame, units: list[str]) -> dict[str, float]:
-    means = rows.group_by(units).agg(pl.col("right").mean()).sort(units)
-    keys = ("/".join(map(str, row)) for row in means.select(units).iter_rows())
-    return dict(zip(keys, means["right"].to_list(), strict=True))
 
 
 def figure(tables: Tables) -> Figure | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import mode
 
 import torch
 from torch import Tensor
@@ -65,7 +66,7 @@ class Scene:
         return self.embeddings(self.known).mean(dim=0).expand(len(self.new), -1)
 
     def neighbours(self, thing: Thing, count: int = MANY) -> list[Thing]:
-        """So many of the objects that a new one's frame also shows."""
+        """At most `count` other objects of a new object's frame, in an order drawn by its name."""
         near = [other for other in self.place.seen(thing.moment) if other != thing]
         random.Random(f"{self.number} {thing.name}").shuffle(near)
         return near[:count]
@@ -93,24 +94,38 @@ class Scene:
             if len({line.a, line.b} & names) == 1
         ]
 
-    def score(
-        self,
-        arm: str,
-        lines: Sequence[Line],
-        vectors: Tensor,
-        network: SmallTransformer | None = None,
-    ) -> Rows:
-        """Counts of an arm by new object and gap."""
-        names = {thing.name for thing in self.new}
-        answers = self.language.answers(network or self.network, lines, vectors)
-        return [
-            {"arm": arm, "scene": self.number, **row}
-            for row in scored(
-                lines,
-                answers,
-                lambda line: {
-                    "object": line.a if line.a in names else line.b,
-                    "gap": gap_name(line.gap),
-                },
+    def answers(
+        self, lines: Sequence[Line], vectors: Tensor, network: SmallTransformer | None = None
+    ) -> list[int]:
+        """What the network (or another one) says of lines, with vectors of the new objects."""
+        return self.language.answers(network or self.network, lines, vectors)
+
+    def one_place(self, lines: Sequence[Line]) -> list[int]:
+        """The answers of one who puts all new objects in one place, the commonest along each axis.
+
+        Known objects are where they are: the best that can be said without knowing a new one.
+        """
+        things = {thing.name: thing for thing in self.place.things}
+        new = {thing.name for thing in self.new}
+        spot = {axis: mode([getattr(thing, axis) for thing in self.new]) for axis in AXES}
+        answers: list[int] = []
+        for line in lines:
+            a, b = (
+                spot[line.axis] if name in new else getattr(things[name], line.axis)
+                for name in (line.a, line.b)
             )
-        ]
+            answers.append(a - b)
+        return answers
+
+    def score(self, arm: str, lines: Sequence[Line], answers: Sequence[int]) -> Rows:
+        """Counts of an arm's answers by new object and gap."""
+        new = {thing.name for thing in self.new}
+        of_object = scored(
+            lines,
+            answers,
+            lambda line: {
+                "object": line.a if line.a in new else line.b,
+                "gap": gap_name(line.gap),
+            },
+        )
+        return [{"arm": arm, "scene": self.number, **row} for row in of_object]

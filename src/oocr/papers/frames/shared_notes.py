@@ -36,7 +36,7 @@ def option_logits(model: LanguageModel, items: Sequence[Example]) -> list[list[f
     if shared:
         ids = torch.tensor([texts[0][:shared]], device=model.device)
         begun = decoder(input_ids=ids, use_cache=True).past_key_values
-    found: dict[int, list[float]] = {}
+    logits_of: dict[int, list[float]] = {}
     order = sorted(range(len(items)), key=lambda place: len(texts[place]))
     for start in range(0, len(order), QUESTIONS):
         group = order[start : start + QUESTIONS]
@@ -62,8 +62,8 @@ def option_logits(model: LanguageModel, items: Sequence[Example]) -> list[list[f
             if tokens is None:
                 options = ", ".join(map(repr, items[place].options))
                 raise NotMeasuredError(f"the options {options} begin alike for {model.name}")
-            found[place] = row_logits[list(tokens)].float().tolist()
-    return [found[place] for place in range(len(items))]
+            logits_of[place] = row_logits[list(tokens)].float().tolist()
+    return [logits_of[place] for place in range(len(items))]
 
 
 def shared_beginning(texts: Sequence[Sequence[int]]) -> int:

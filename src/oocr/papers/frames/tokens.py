@@ -74,8 +74,8 @@ class Language:
         spans = [[getattr(thing, axis) for thing in things] for axis in AXES]
         reach = max(max(values) - min(values) for values in spans)
         first = 2 * reach + 1
-        every = [*names, *(thing.name for thing in new)]
-        ids = {name: first + place for place, name in enumerate(every)}
+        named = [*names, *(thing.name for thing in new)]
+        ids = {name: first + place for place, name in enumerate(named)}
         return cls(ids, reach, first + len(names))
 
     @property

@@ -37,6 +37,7 @@ DOSES: Mapping[str, tuple[int, tuple[str, ...]]] = {
 ARMS = (
     *("vector", "all weights", "vector from the mean vector"),
     *("neighbours' mean", "mean vector", "random vector", "vector of another scene"),
+    "one place for all",
 )
 
 
@@ -82,19 +83,22 @@ def _arms(scene: Scene, placed: Tensor, elsewhere: Tensor) -> Rows:
         *((near, None), (scene.mean, None), (drawn, None), (elsewhere, None)),
     )
     rows: Rows = []
-    for arm, (vectors, network) in zip(ARMS, trained, strict=True):
-        rows += [{"part": "fit", **row} for row in scene.score(arm, told, vectors, network)]
-        rows += [{"part": "across", **row} for row in scene.score(arm, asked, vectors, network)]
-    return rows
+    for arm, (vectors, network) in zip(ARMS[:-1], trained, strict=True):
+        for part, lines in (("fit", told), ("across", asked)):
+            answers = scene.answers(lines, vectors, network)
+            rows += [{"part": part, **row} for row in scene.score(arm, lines, answers)]
+    guesses = scene.score(ARMS[-1], asked, scene.one_place(asked))
+    return rows + [{"part": "across", **row} for row in guesses]
 
 
 def _doses(scene: Scene) -> Rows:
     rows: Rows = []
     for dose, (neighbours, axes) in DOSES.items():
         vectors = _placed(scene, neighbours, axes)
-        told = {"part": "dose", "dose": dose, "facts": 4 * neighbours * len(axes) // 2}
-        told["bits"] = bits(scene.place, axes)
-        rows += [{**told, **row} for row in scene.score("vector", scene.asked, vectors)]
+        columns = {"part": "dose", "dose": dose, "facts": 2 * neighbours * len(axes)}
+        columns["bits"] = bits(scene.place, axes)
+        answers = scene.answers(scene.asked, vectors)
+        rows += [{**columns, **row} for row in scene.score("vector", scene.asked, answers)]
     return rows
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from statistics import fmean
 
 import polars as pl
 
@@ -12,22 +13,15 @@ from oocr.claims.analysis_result import AnalysisResult, NotMeasuredError
 from oocr.claims.records import Finding
 from oocr.intervals import SHARE, SIGNED
 from oocr.papers.frames.displacement import ACROSS, WITHIN
-from oocr.papers.frames.units import (
-    Values,
-    check_recalled,
-    differences,
-    r2_finding,
-    share,
-    shares,
-    unit_of,
-)
+from oocr.papers.frames.units import check_recalled, r2_finding, share, shares, unit_of
 from oocr.papers.frames.vectors import ARMS, DOSES, cells, compute
-from oocr.papers.measure import mean_finding
+from oocr.papers.measure import Unit, differences, mean_finding
 from oocr.papers.paper import Experiment
 
 ALL = "all"
 """The dose of all neighbours."""
 NEIGHBOURS = "neighbours' mean"
+NULLS = ("random vector", "mean vector", NEIGHBOURS, "vector of another scene", "one place for all")
 
 
 def analyse(table: pl.DataFrame) -> AnalysisResult:
@@ -53,34 +47,26 @@ def of_arm(table: pl.DataFrame, arm: str) -> pl.DataFrame:
     return rows.filter(pl.col("part") == "across")
 
 
-def _values(rows: pl.DataFrame, right: str = "exact") -> Values:
-    return shares(rows, unit_of(rows, "scene")[0], right)
-
-
 def _arms(result: AnalysisResult, table: pl.DataFrame) -> None:
-    values: dict[str, Values] = {}
+    values: dict[str, dict[Unit, float]] = {}
     for arm in ARMS:
         with result.attempt():
             rows = of_arm(table, arm)
-            values[arm] = _values(rows)
+            values[arm] = shares(rows, "scene")
             result.rows.append(
                 {"panel": "arms", "row": arm, "value": share(rows), "sign": share(rows, "sign")}
             )
     rows = table.filter(pl.col("part") == "across", pl.col("arm") == "vector")
     unit = unit_of(rows, "scene")[1]
-    nulls = {
-        arm: sum(values[arm].values()) / len(values[arm])
-        for arm in ("random vector", "mean vector", NEIGHBOURS, "vector of another scene")
-    }
+    nulls = {arm: fmean(values[arm].values()) for arm in NULLS}
     words = "exact answers across frames about an object that the network was not trained on"
     if "vector" not in values:
         return
-    found = values["vector"]
     result.findings += [
         mean_finding(
             "vector",
             f"{words}, with one vector trained on its own frame",
-            list(found.values()),
+            values["vector"].values(),
             unit=unit,
             bounds=SHARE,
             nulls=nulls,
@@ -89,13 +75,12 @@ def _arms(result: AnalysisResult, table: pl.DataFrame) -> None:
         _less(values, "vector", NEIGHBOURS, unit),
     ]
     if "all weights" in values:
-        weights = list(values["all weights"].values())
         result.findings += [
             _less(values, "vector", "all weights", unit),
             mean_finding(
                 "all-weights",
                 f"{words}, with all weights trained on its own frame",
-                weights,
+                values["all weights"].values(),
                 unit=unit,
                 bounds=SHARE,
                 nulls={"mean vector": nulls["mean vector"]},
@@ -114,7 +99,9 @@ def _arms(result: AnalysisResult, table: pl.DataFrame) -> None:
     )
 
 
-def _less(values: Mapping[str, Values], first: str, second: str, unit: str) -> Finding:
+def _less(
+    values: Mapping[str, Mapping[Unit, float]], first: str, second: str, unit: str
+) -> Finding:
     return mean_finding(
         f"{first}-minus-{second.replace(' ', '-').replace(chr(39), '')}",
         f"exact answers across frames: {first} less {second}",
@@ -127,14 +114,14 @@ def _less(values: Mapping[str, Values], first: str, second: str, unit: str) -> F
 def _doses(result: AnalysisResult, table: pl.DataFrame) -> None:
     doses = table.filter(pl.col("part") == "dose")
     whole = of_arm(table, "vector")
-    values = {name: _values(doses.filter(pl.col("dose") == name)) for name in DOSES}
-    values[ALL] = _values(whole)
-    for name, found in values.items():
+    values = {name: shares(doses.filter(pl.col("dose") == name), "scene") for name in DOSES}
+    values[ALL] = shares(whole, "scene")
+    for name, of_dose in values.items():
         rows = doses.filter(pl.col("dose") == name)
         columns = {"facts": None, "bits": None}
         if name != ALL:
             columns = {key: rows[key].mean() for key in columns}  # type: ignore[misc]
-        mean = sum(found.values()) / len(found)
+        mean = fmean(of_dose.values())
         result.rows.append({"panel": "dose", "row": name, "value": mean, **columns})
     enough = [values["1"][unit] / value for unit, value in values[ALL].items() if value > 0]
     unit = unit_of(whole, "scene")[1]
@@ -145,13 +132,12 @@ def _doses(result: AnalysisResult, table: pl.DataFrame) -> None:
             enough,
             unit=unit,
             bounds=(0.0, float("inf")),
-            nulls={"along one axis only": _ratio(values["1, one axis"], values[ALL])},
+            nulls={
+                "along one axis only": fmean(values["1, one axis"].values())
+                / fmean(values[ALL].values())
+            },
         ),
     ]
-
-
-def _ratio(part: Values, whole: Values) -> float:
-    return sum(part.values()) / sum(whole.values())
 
 
 def _linear(result: AnalysisResult, table: pl.DataFrame) -> None:
@@ -162,8 +148,7 @@ def _linear(result: AnalysisResult, table: pl.DataFrame) -> None:
     }
     if not by_arm["known objects"]:
         raise NotMeasuredError("probe: not computed here")
-    null = by_arm["shuffled places"]
-    nulls = {"shuffled places": sum(null) / len(null)}
+    nulls = {"shuffled places": fmean(by_arm["shuffled places"])}
     words = "R² of the offset from the difference of two {}, by a ridge regression of places on {}"
     for id, arm, what in (
         (
@@ -191,17 +176,17 @@ def _moved(result: AnalysisResult, table: pl.DataFrame, kind: str) -> None:
             f"moves-{kind.replace(' ', '-')}",
             "exact answers about C + (v_B - v_A) as if C were moved by B's offset from A, A and B "
             + kind,
-            list(_values(new).values()),
+            shares(new, "scene").values(),
             unit=unit_of(new, "scene")[1],
             bounds=SHARE,
             nulls={"a random difference of that norm": share(noise)},
             ceiling=1.0,
         )
     )
-    for (arm, target), of_arm in arms.items():
-        result.rows.append(
-            {"panel": f"A and B {kind}", "row": f"{arm}: {target}", "value": share(of_arm)}
-        )
+    result.rows += [
+        {"panel": f"A and B {kind}", "row": f"{arm}: {target}", "value": share(rows)}
+        for (arm, target), rows in arms.items()
+    ]
 
 
 EXACT, SIDE = ("exact", "vector"), ("side", "swap-span")
@@ -247,4 +232,5 @@ EXPERIMENT = Experiment(
     analyse=analyse,
     figure=figure,
     subject="nano",
+    version="2",
 )
