@@ -137,7 +137,8 @@ def test_the_page_shows_claims_and_cells(tmp_path: Path) -> None:
     html = page.read_text(encoding="utf-8")
     assert 'id="claim-small"' in html
     assert "numbers are averaged" in html
-    assert "A paper" in html
+    assert "Claims of A paper, redone" in html
+    assert ">What the paper says<" in html
 
 
 def test_an_unknown_claim_is_refused_with_the_list(tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ class PaperSettings(Record):
     models: tuple[str, ...] = (MODEL,)
 
     def seeds(self, full: int, quick: int) -> range:
-        """Seeds 0, 1, ...: so many in all, and so many in a quick look, which come first."""
+        """Seeds from 0 on: `full` of them, or in a quick look the first `quick` of these."""
         return range(quick if self.quick else full)
 
 
@@ -163,6 +163,11 @@ class Paper:
     summaries: tuple[Summary, ...] = ()
 
     @property
+    def of_others(self) -> bool:
+        """Whether any of its claims is made by a published paper."""
+        return any(claim.of_paper for claim in self.claims)
+
+    @property
     def has_models(self) -> bool:
         """Whether language models are asked."""
         return any(isinstance(experiment, ModelExperiment) for experiment in self.experiments)
@@ -181,9 +186,11 @@ class Paper:
             return self
         claims = tuple(claim for claim in self.claims if claim.id in ids)
         asked = {claim.analysis for claim in claims}
-        summaries = tuple(one for one in self.summaries if one.name in asked)
+        summaries = tuple(summary for summary in self.summaries if summary.name in asked)
         asked |= {name for summary in summaries for name in summary.reads}
-        experiments = tuple(one for one in self.experiments if one.name in asked)
+        experiments = tuple(
+            experiment for experiment in self.experiments if experiment.name in asked
+        )
         return replace(self, claims=claims, experiments=experiments, summaries=summaries)
 
 

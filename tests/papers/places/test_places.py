@@ -91,6 +91,8 @@ def test_the_page_shows_one_figure_of_all_settings(tmp_path: Path) -> None:
     page = build_paper_page(PAPER, [done], tmp_path / "page.html", command="oocr reproduce")
     html = page.read_text(encoding="utf-8")
     assert "city-language, m" in html
+    assert ">What is claimed<" in html
+    assert "the paper says" not in html
     assert "a vector, at the input or an early block" in html
     assert (tmp_path / "figures").is_dir()
 

@@ -11,7 +11,7 @@ from oocr.papers.places.summary import SUMMARY
 
 PAPER = Paper(
     name="places",
-    title="the question that ties “Generalization or Hallucination?”, OCKR and disjoint frames",
+    title="Our own question: what ties “Generalization or Hallucination?”, OCKR and frames",
     question="Where is a new fact written, and what follows from it?",
     about=(
         "The same facts are learned as a vector that a frozen model reads at its input or in an "

@@ -63,9 +63,9 @@ def effect_of(setting: Setting, subject: str, place: Place, finding: Finding) ->
     chance = next((null.value for null in finding.nulls if null.name == setting.null), None)
     if chance is None:
         raise ValueError(f"finding {finding.id!r} does not say what chance is")
-    found = finding.found
-    low, high = sorted((end - chance) / (setting.best - chance) for end in (found.low, found.high))
-    value = (found.value - chance) / (setting.best - chance)
+    number, whole = finding.found, setting.best - chance
+    low, high = sorted((end - chance) / whole for end in (number.low, number.high))
+    value = (number.value - chance) / whole
     return Effect(setting, subject, place, value, low, high, finding.measure)
 
 
@@ -83,6 +83,6 @@ def _of(setting: Setting, analyses: Analyses) -> Iterator[Effect]:
     for subject in subjects:
         for place, (experiment, id) in setting.marks.items():
             kept = analyses.get(experiment, {}).get(subject)
-            findings = [] if kept is None else [one for one in kept.findings if one.id == id]
-            for finding in findings:
-                yield effect_of(setting, subject, place, finding)
+            for finding in () if kept is None else kept.findings:
+                if finding.id == id:
+                    yield effect_of(setting, subject, place, finding)

@@ -59,20 +59,16 @@ class Setting:
     null: str = "chance"
 
 
+def _marks(experiment: str, *ids: str) -> dict[Place, tuple[str, str]]:
+    """An experiment's findings in the order of `PLACES`; "": a place that it does not have."""
+    return {place: (experiment, id) for place, id in zip(PLACES, ids, strict=True) if id}
+
+
 def _toy(form: str, ending: str = "") -> dict[Place, tuple[str, str]]:
     """The toy's places; only two matrices have a place below the shared read-out."""
-    names: dict[Place, str] = {
-        "input vector": "input-vector",
-        "block below": "value-lora-16",
-        "weights": "weights",
-        "block above": "output-lora-16",
-        "output vector": "output-vector",
-    }
-    return {
-        place: ("ocr-places", f"{form}-{name}{ending}-rank")
-        for place, name in names.items()
-        if form == "factorized" or place != "block below"
-    }
+    below = "value-lora-16" if form == "factorized" else ""
+    names = ("input-vector", below, "weights", "output-lora-16", "output-vector")
+    return _marks("ocr-places", *(name and f"{form}-{name}{ending}-rank" for name in names))
 
 
 SETTINGS: tuple[Setting, ...] = (
@@ -83,22 +79,17 @@ SETTINGS: tuple[Setting, ...] = (
         "small transformer: relations → year",
         known=True,
         best=1.0,
-        marks={
-            "input vector": ("ockr-places", "vectors-year"),
-            "block below": ("ockr-places", "first-block-year"),
-            "weights": ("ockr-places", "weights-year"),
-            "block above": ("ockr-places", "second-block-year"),
-        },
+        marks=_marks(
+            *("ockr-places", "vectors-year", "first-block-year", "weights-year"),
+            *("second-block-year", ""),
+        ),
     ),
     Setting(
         "frames",
         "small transformer: an object's neighbours → places across frames",
         known=True,
         best=1.0,
-        marks={
-            "input vector": ("frames-vectors", "vector"),
-            "weights": ("frames-vectors", "all-weights"),
-        },
+        marks=_marks("frames-vectors", "vector", "", "all-weights", "", ""),
         null="mean vector",
     ),
     Setting(
@@ -106,13 +97,10 @@ SETTINGS: tuple[Setting, ...] = (
         "city-language",
         known=True,
         best=0.0,
-        marks={
-            "input vector": ("ocr-language", "city-vectors"),
-            "block below": ("ocr-language", "city-lora-early"),
-            "weights": ("ocr-language", "city-full"),
-            "block above": ("ocr-language", "city-lora-late"),
-            "output vector": ("ocr-language", "city-vectors-all-tokens"),
-        },
+        marks=_marks(
+            *("ocr-language", "city-vectors", "city-lora-early", "city-full", "city-lora-late"),
+            "city-vectors-all-tokens",
+        ),
         of_models=True,
         alike=True,
     ),
@@ -121,10 +109,9 @@ SETTINGS: tuple[Setting, ...] = (
         "country-code, bridge names in the weights",
         known=True,
         best=0.0,
-        marks={
-            "input vector": ("ocr-blocks", "code-full-vectors-early"),
-            "output vector": ("ocr-blocks", "code-full-vectors-output"),
-        },
+        marks=_marks(
+            "ocr-blocks", "code-full-vectors-early", "", "", "", "code-full-vectors-output"
+        ),
         of_models=True,
     ),
     Setting(
@@ -139,12 +126,10 @@ SETTINGS: tuple[Setting, ...] = (
         "country-code, no bridge in the frozen weights",
         known=False,
         best=0.0,
-        marks={
-            "input vector": ("ocr-language", "code-vectors"),
-            "block below": ("ocr-language", "code-lora-early"),
-            "weights": ("ocr-language", "code-full"),
-            "block above": ("ocr-language", "code-lora-late"),
-        },
+        marks=_marks(
+            *("ocr-language", "code-vectors", "code-lora-early", "code-full", "code-lora-late"),
+            "",
+        ),
         of_models=True,
     ),
 )

@@ -8,7 +8,7 @@ from itertools import product
 from oocr.charts.dots import dot_panel
 from oocr.charts.figure import Figure, Tables, figure_of
 from oocr.claims.analysis_result import AnalysisResult, NotMeasuredError
-from oocr.papers.measure import mean_finding
+from oocr.papers.measure import Unit, differences, mean_finding
 from oocr.papers.paper import Summary
 from oocr.papers.places.effects import Analyses, Effect, effects
 from oocr.papers.places.settings import PLACES, SETTINGS, Place
@@ -24,36 +24,38 @@ PAIRS: dict[str, tuple[Place, Place]] = {
 
 def analyse(analyses: Analyses) -> AnalysisResult:
     """Means over the settings whose frozen weights hold the map; differences are paired."""
-    every = effects(analyses)
-    if not every:
+    measured = effects(analyses)
+    if not measured:
         raise NotMeasuredError("none of the settings was measured")
-    result = AnalysisResult(rows=[effect.row() for effect in every])
-    known = [effect for effect in every if effect.setting.known]
+    result = AnalysisResult(rows=[effect.row() for effect in measured])
+    known = [effect for effect in measured if effect.setting.known]
     unlike = [effect for effect in known if not effect.setting.alike]
-    groups = {"": (known, ""), "-unlike": (unlike, ", words of fact and consequence not alike")}
-    for place, (ending, (some, more)) in product(PLACES, groups.items()):
-        by_setting = _at(some, place)
-        if by_setting:
-            words = "effect where the frozen weights hold the map"
-            words = f"{words}{more} ({SCALE}), {PLACES[place].label}"
-            id = place.lower().replace(" ", "-") + ending
-            values = list(by_setting.values())
+    groups = (("", "", known), ("-unlike", ", words of fact and consequence not alike", unlike))
+    for place, (ending, which, group) in product(PLACES, groups):
+        if by_setting := _at(group, place):
+            measure = (
+                f"effect where the frozen weights hold the map{which} ({SCALE}), "
+                f"{PLACES[place].label}"
+            )
+            id, values = place.replace(" ", "-") + ending, by_setting.values()
             result.findings.append(
-                mean_finding(id, words, values, unit=UNIT, nulls={"chance": 0.0})
+                mean_finding(id, measure, values, unit=UNIT, nulls={"chance": 0.0})
             )
     for id, (first, second) in PAIRS.items():
-        one, other = _at(known, first), _at(known, second)
-        differences = [one[key] - other[key] for key in one if key in other]
-        if differences:
-            words = f"effect, {PLACES[first].label}, less: {PLACES[second].label}; by setting"
-            result.findings.append(mean_finding(id, words, differences, unit=UNIT))
+        if gains := differences(_at(known, first), _at(known, second)):
+            measure = f"effect, {PLACES[first].label}, less: {PLACES[second].label}; by setting"
+            result.findings.append(mean_finding(id, measure, gains, unit=UNIT))
         else:
             result.reasons.append(f"{id}: no setting has both places")
     return result
 
 
-def _at(some: Sequence[Effect], place: Place) -> dict[tuple[str, str], float]:
-    return {(e.setting.id, e.subject): e.value for e in some if e.place == place}
+def _at(group: Sequence[Effect], place: Place) -> dict[Unit, float]:
+    return {
+        (effect.setting.id, effect.subject): effect.value
+        for effect in group
+        if effect.place == place
+    }
 
 
 def figure(tables: Tables) -> Figure | None:
@@ -75,7 +77,7 @@ SUMMARY = Summary(
     name="places-effects",
     section="places",
     about="the same facts in several places, on one scale",
-    reads=tuple(dict.fromkeys(name for s in SETTINGS for name, _ in s.marks.values())),
+    reads=tuple(dict.fromkeys(name for setting in SETTINGS for name, _ in setting.marks.values())),
     analyse=analyse,
     figure=figure,
     subject="all settings",
