@@ -59,11 +59,9 @@ def test_training_learns_and_repeats() -> None:
     rows = copying()
     models = [SmallTransformer(SHAPE, 0) for _ in range(2)]
     before = float(models[0].loss(rows).detach())
-    steps: list[int] = []
     for model in models:
-        train(model, rows, FAST, 0, steps.append)
+        train(model, rows, FAST, 0)
     assert same(*map(weights_of, models))
-    assert steps == [*range(41), *range(41)]
     assert float(models[0].loss(rows).detach()) < 0.2 * before
     assert not same(weights_of(SmallTransformer(SHAPE, 1)), weights_of(SmallTransformer(SHAPE, 0)))
 

@@ -65,9 +65,9 @@ class CellWork:
         return cls(cell, out / "papers" / experiment.name / key, key)
 
     def keep(self, compute: Callable[[], Rows]) -> str:
-        """Compute and keep the rows unless they are there; why there are none, or "".
+        """Compute and keep the rows, unless they are kept already; the reason if there are none.
 
-        What another process computes now is waited for.
+        If another process computes them now, wait for it.
         """
 
         def make(part: Path) -> pl.DataFrame:
@@ -132,12 +132,12 @@ def do_paper(
     worker = Worker(lambda text: console.print(f"  {text}", highlight=False, markup=False))
     reasons: dict[str, list[str]] = {}
     works: dict[str, list[CellWork]] = {}
-    asking_models = [one for one in paper.experiments if isinstance(one, ModelExperiment)]
+    plain = [item for item in paper.experiments if isinstance(item, Experiment)]
+    asking_models = [item for item in paper.experiments if isinstance(item, ModelExperiment)]
     with Executor(worker) as executor, progress_on(console) as progress:
         for asking in asking_models:
             for name in dict.fromkeys(cell.model for cell in asking.cells(settings)):
                 _check_model(asking.config(name), worker)
-        plain = [one for one in paper.experiments if isinstance(one, Experiment)]
         for experiment in plain:
             cells = dict.fromkeys(experiment.cells(settings))
             works[experiment.name] = [CellWork.of(experiment, cell, out) for cell in cells]
@@ -241,7 +241,7 @@ def _on_model(
 def _each(
     label: str, count: int, done: Iterator[tuple[str, str]], progress: ProgressReport
 ) -> list[str]:
-    """So many of the jobs as they are done; the reasons of those without rows, each once."""
+    """Report the next `count` jobs as they finish; the reasons of those that gave no rows."""
     progress.stage(label, count)
     cells_of: dict[str, list[str]] = {}
     for _ in range(count):
@@ -297,15 +297,15 @@ def _summed_up(
 ) -> ExperimentResult:
     """Findings and verdicts from those of other experiments."""
     known: dict[str, dict[str, KeptAnalysis]] = {name: {} for name in summary.reads}
-    for one in results:
-        if one.experiment.name in known:
-            known[one.experiment.name][one.subject] = one.analysis
+    for done in results:
+        if done.experiment.name in known:
+            known[done.experiment.name][done.subject] = done.analysis
     result = AnalysisResult()
     with result.attempt():
         result = summary.analyse(known)
     analysis = KeptAnalysis(
         name=summary.name,
-        key=key_of([kept.key for of_one in known.values() for kept in of_one.values()]),
+        key=key_of([kept.key for by_subject in known.values() for kept in by_subject.values()]),
         model="",
         findings=result.sound(),
         missing=result.missing,

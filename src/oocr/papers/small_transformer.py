@@ -172,21 +172,16 @@ class Optimizer:
         return self.rate * fall * min(1.0, (self.steps - step) / last if last else 1.0)
 
 
-Watch = Callable[[int], None]
-"""Is called with the number of steps done, before the first step and after each."""
-
-
 def train(
     model: SmallTransformer,
     rows: Rows,
     optimizer: Optimizer,
     seed: int,
-    watch: Watch | None = None,
     weights: Tensor | None = None,
 ) -> None:
     """Train all weights on batches drawn with replacement (`weights` [row]: not evenly)."""
     parameters = list(model.parameters())
-    _fit(model.loss, parameters, rows, optimizer, seed, watch, weights)
+    _fit(model.loss, parameters, rows, optimizer, seed, weights)
 
 
 def train_vectors(
@@ -202,7 +197,7 @@ def train_vectors(
     model.requires_grad_(False)
     try:
         loss = partial(model.loss, vectors=vectors)
-        _fit(loss, [vectors], rows, optimizer, seed, None, weights)
+        _fit(loss, [vectors], rows, optimizer, seed, weights)
     finally:
         model.requires_grad_(True)
     return vectors.detach()
@@ -220,7 +215,7 @@ def train_all(
     model = copy.deepcopy(model)
     vectors = start.detach().clone().requires_grad_(True)
     parameters = [*model.parameters(), vectors]
-    _fit(partial(model.loss, vectors=vectors), parameters, rows, optimizer, seed, None, weights)
+    _fit(partial(model.loss, vectors=vectors), parameters, rows, optimizer, seed, weights)
     return model, vectors.detach()
 
 
@@ -230,15 +225,12 @@ def _fit(
     rows: Rows,
     optimizer: Optimizer,
     seed: int,
-    watch: Watch | None,
     weights: Tensor | None,
 ) -> None:
     generator = torch.Generator().manual_seed(seed)
     adam = torch.optim.AdamW(
         parameters, lr=optimizer.rate, weight_decay=optimizer.weight_decay, fused=True
     )
-    if watch is not None:
-        watch(0)
     for step in range(optimizer.steps):
         if weights is None:
             picked = torch.randint(len(rows), (optimizer.batch,), generator=generator)
@@ -250,5 +242,3 @@ def _fit(
         value = loss(rows[picked])
         value.backward()  # type: ignore[no-untyped-call]
         adam.step()
-        if watch is not None:
-            watch(step + 1)

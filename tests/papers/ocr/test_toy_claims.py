@@ -9,12 +9,11 @@ import numpy as np
 import pytest
 
 from oocr.papers.ocr.toy.clean import (
-    fit,
+    fit_world,
     implied_score,
     inputs_of,
     random_start,
     rows_of,
-    training_rows,
 )
 from oocr.papers.ocr.toy.max_margin import least_gap, solution
 from oocr.papers.ocr.toy.networks import RANDOM_SCALE, Form, Parameters, effective, output_value
@@ -42,26 +41,21 @@ def test_the_paper_s_toy_with_noise() -> None:
     assert abs(absent.c_test / absent.c_bridge) < 0.02
 
 
-def trained(world: World, heads: int | None = None, steps: int = 2000, seed: int = 0) -> Parameters:
-    width = 2 * world.pairs if heads is None else heads
-    return fit(training_rows(world), random_start(world, width, RANDOM_SCALE, seed), steps)
-
-
 def test_the_network_implies_what_the_bridges_say_and_not_the_old_map() -> None:
     world = World(implied="permuted", seed=1)
-    weights = trained(world)
+    weights = fit_world(world, 2 * world.pairs, 0)
     assert implied_score(world, weights).rank < 0.05
     assert implied_score(replace(world, implied="same"), weights).rank > 6
 
 
 def test_bridges_at_random_imply_nothing() -> None:
     world = World(bridges=4, implied="random")
-    assert implied_score(world, trained(world)).accuracy < 0.1
+    assert implied_score(world, fit_world(world, 2 * world.pairs, 0)).accuracy < 0.1
 
 
 def test_answers_that_are_never_targets_are_pushed_down() -> None:
     world = World(bridged=10)
-    weights, names = trained(world), world.test_names
+    weights, names = fit_world(world, 2 * world.pairs, 0), world.test_names
     bridged = world.pair_of(names) < 10
     assert implied_score(world, weights, names[bridged]).rank < 0.05
     assert implied_score(world, weights, names[~bridged]).rank > 11  # chance would be 9.5
@@ -71,7 +65,7 @@ def test_answers_that_are_never_targets_are_pushed_down() -> None:
     ("heads", "least", "most"), [(2, 0.0, 0.4), (3, 0.55, 0.85), (8, 0.95, 1.0)]
 )
 def test_how_wide_the_head_must_be(heads: int, least: float, most: float) -> None:
-    assert least <= implied_score(WORLD, trained(WORLD, heads, 8000)).accuracy <= most
+    assert least <= implied_score(WORLD, fit_world(WORLD, heads, 0, 8000)).accuracy <= most
 
 
 def implied(form: Form, first: Parameters, place: Place, rank: int = 16) -> Score:
@@ -99,9 +93,8 @@ def test_a_vector_at_the_input_implies_and_nothing_at_the_output_does(form: Form
 
 
 def test_the_form_that_does_not_imply_is_the_more_constant_one() -> None:
-    rows = training_rows(WORLD)
     both, one = (
-        shares(output_value(fit(rows, random_start(WORLD, heads, RANDOM_SCALE, 0))), WORLD)
+        shares(output_value(fit_world(WORLD, heads, 0)), WORLD)
         for heads in (inputs_of(WORLD), None)
     )
     assert one.one_vector > 0.8 > 0.4 > both.one_vector

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
+from statistics import fmean
 
 import polars as pl
 
@@ -32,7 +33,7 @@ def _recall(results: RunResults, arm: str) -> Finding | None:
             intervals.mean_interval(shares, bounds=intervals.SHARE),
             f"{len(shares)} people × {seeds_of(results.seeds)}",
         ),
-        base=None if base.is_empty() else float(sum(_shares(base)) / len(_shares(base))),
+        base=None if base.is_empty() else fmean(_shares(base)),
         ceiling=1.0,
         units=len(shares),
     )
@@ -57,7 +58,7 @@ def _order(results: RunResults, arm: str) -> Finding | None:
         return None
     random = select_rows(results.rows, "random direction")
     drawn = [_ordered(rows) for _, rows in random.group_by("seed", maintain_order=True)]
-    null = null_of([sum(scores) / len(scores) for scores in drawn if scores])
+    null = null_of([fmean(scores) for scores in drawn if scores])
     ceiling = _ordered(select_rows(results.rows, "ceiling"))
     return Finding(
         id=f"{arm}-order",
@@ -66,9 +67,9 @@ def _order(results: RunResults, arm: str) -> Finding | None:
             intervals.mean_interval(shares, bounds=intervals.SHARE),
             f"{len(shares)} people × {seeds_of(results.seeds)}",
         ),
-        base=sum(base) / len(base),
+        base=fmean(base),
         nulls=() if null is None else (null,),
-        ceiling=sum(ceiling) / len(ceiling) if ceiling else None,
+        ceiling=fmean(ceiling) if ceiling else None,
         units=len(shares),
     )
 
@@ -92,7 +93,7 @@ def _ordered(rows: pl.DataFrame) -> list[float]:
             for b in of_seed.filter(~pl.col("agrees"))["yes"]
         ]
         if values:
-            shares.append(sum(values) / len(values))
+            shares.append(fmean(values))
     return shares
 
 

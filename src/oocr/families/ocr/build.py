@@ -137,10 +137,10 @@ def _ceiling(
     relation = relations()[config.relation]
     fact, implication = (next(iter(x.values())) for x in (relation.train, relation.implications))
     same = [bridge for bridge in bridges if bridge.pair == person.pair]
-    told = people.stated([*same, person], pairs, "fact", fact)
-    rule = people.stated(same, pairs, "implication", implication)
+    facts = people.stated([*same, person], pairs, "fact", fact)
+    rules = people.stated(same, pairs, "implication", implication)
     return [
-        tagged(replace(question, prompt=f"{rule}{told}{question.prompt}"), part=part)
+        tagged(replace(question, prompt=f"{rules}{facts}{question.prompt}"), part=part)
         for part, questions in (("probe", task.probes), ("in-context", task.in_context))
         for question in questions
     ]

@@ -128,52 +128,35 @@ def analyse(table: pl.DataFrame) -> AnalysisResult:
 
 
 def _measure(result: AnalysisResult, task: str, arm: Arm, rows: pl.DataFrame) -> None:
-    id, chance = f"{NAMES[task]}-{arm.id}", {"chance": CHANCE[task]}
-    about = f"{task}, {arm.words}"
+    """Findings and figure rows of an arm; recall is that of the premises recalled worst."""
     worst = rows.filter(pl.col("part") == "recall").group_by("seed").agg(pl.col("value").min())
-    recall = values_of(worst, "value")
-    target = rows.filter(pl.col("part") == "target")
-    measured = {"recall": recall, "what follows": values_of(target, "value", what="last")}
-    result.findings += [
-        mean_finding(f"{id}-recall", f"premises recalled, {about}", recall, bounds=SHARE),
-        mean_finding(
-            id,
-            f"share of conclusions right, {about}",
-            measured["what follows"],
-            bounds=SHARE,
-            items=asked(task, arm),
-            nulls=chance,
-            ceiling=1.0,
-        ),
-    ]
-    if first := values_of(target, "value", what="first"):
-        what = "partner" if task == "A+R->A" else "first year"
-        measured[what] = first
-        chances = chance if task == "A+R->A" else {"chance": 1 / YEARS}
-        words = f"share of answers that begin with the right {what}, {about}"
-        result.findings.append(
-            mean_finding(
-                f"{id}-first",
-                words,
-                first,
-                bounds=SHARE,
-                items=asked(task, arm),
-                nulls=chances,
-                ceiling=1.0,
+    target, recall = rows.filter(pl.col("part") == "target"), values_of(worst, "value")
+    last, first, areas, between_y = (
+        values_of(target, "value", what=what) for what in ("last", "first", "area", "y-y")
+    )
+    opening = "partner" if task == "A+R->A" else "first year"
+    count, half = asked(task, arm), 0.5
+    for ending, words, values, items, chance in (
+        ("-recall", "premises recalled", recall, None, None),
+        ("", "share of conclusions right", last, count, CHANCE[task]),
+        ("-first", f"share that begins with the right {opening}", first, count, 1 / YEARS),
+        ("-area", "area under the curve (AUC) of yes", areas, None, half),
+        ("-y-y", "share of untold relations of y with y right", between_y, None, half),
+    ):
+        if values:
+            result.findings.append(
+                mean_finding(
+                    f"{NAMES[task]}-{arm.id}{ending}",
+                    f"{words}, {task}, {arm.words}",
+                    values,
+                    bounds=SHARE,
+                    items=items,
+                    nulls={} if chance is None else {"chance": chance},
+                    ceiling=1.0,
+                )
             )
-        )
-    if areas := values_of(target, "value", what="area"):
-        words = f"area under the curve (AUC) of yes, {about}"
-        result.findings.append(
-            mean_finding(f"{id}-area", words, areas, bounds=SHARE, nulls={"chance": 0.5})
-        )
-    if between_y := values_of(target, "value", what="y-y"):
-        words = f"share of untold relations of y with y right, {about}"
-        result.findings.append(
-            mean_finding(f"{id}-y-y", words, between_y, bounds=SHARE, nulls={"chance": 0.5})
-        )
-    for series, values in measured.items():
-        result.rows += strip_rows(arm.words, series, values, task=task)
+    for series, values in (("recall", recall), ("what follows", last), (opening, first)):
+        result.rows += strip_rows(arm.words, series, values, task=task) if values else []
 
 
 def asked(task: str, arm: Arm) -> int:

@@ -79,14 +79,8 @@ def year_rows(world: World, people: Iterable[int]) -> list[Row]:
     return [Row((BORN, a), (world.years[group[a]],)) for a in people]
 
 
-def same_row(world: World, a: int, b: int) -> Row:
-    """Was a born in the same year as b? -> yes or no."""
-    group = world.group_of
-    return Row((SAME, a, b), (YES if group[a] == group[b] else NO,))
-
-
 def same_rows(world: World, pairs: Iterable[tuple[int, int]], *, turned: bool = True) -> list[Row]:
-    """`same_row` of pairs; `turned`: in both orders."""
+    """Was a born in the same year as b? -> yes or no; `turned`: in both orders."""
     group = world.group_of
     ordered = [order for a, b in pairs for order in ([(a, b), (b, a)] if turned else [(a, b)])]
     return [Row((SAME, a, b), (YES if group[a] == group[b] else NO,)) for a, b in ordered]

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from math import nan
+from statistics import fmean
 
 import torch
 from jaxtyping import Float
@@ -51,22 +53,26 @@ def shares_of(
     energy = tests.square().sum()
     centred = tests - tests.mean(dim=0)
     of_bridges = effects[bridges] - effects[bridges].mean(dim=0)
-    own: list[float] = []
-    other: list[float] = []
+    own_cosines: list[float] = []
+    other_cosines: list[float] = []
     by_pair = 0.0
     for number in sorted(set(pairs)):
         mine = of_test == number
         by_pair += float(mine.sum() * tests[mine].mean(dim=0).square().sum())
         middle = of_bridges[pair[bridges] == number].mean(dim=0)
         cosines = torch.cosine_similarity(centred, middle[None], dim=1)
-        own += cosines[mine].tolist()
-        other += cosines[~mine].tolist()
-    one = float(len(tests) * tests.mean(dim=0).square().sum() / energy)
-    return Shares(one, by_pair / float(energy), _mean(own), _mean(other))
+        own_cosines += cosines[mine].tolist()
+        other_cosines += cosines[~mine].tolist()
+    return Shares(
+        one_vector=float(len(tests) * tests.mean(dim=0).square().sum() / energy),
+        pair_vector=by_pair / float(energy),
+        own_bridge=_mean(own_cosines),
+        other_bridge=_mean(other_cosines),
+    )
 
 
 def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values) if values else float("nan")
+    return fmean(values) if values else nan
 
 
 def last_states(

@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from oocr.papers.ocr.toy.networks import (
+    RANDOM_SCALE,
     SMALL,
     WEIGHT_DECAY,
     AdamW,
@@ -102,6 +103,11 @@ def fit(
         _, gradients = loss_and_gradients(parameters, rows.inputs, rows.answers)
         optimizer.step(parameters, gradients)
     return parameters
+
+
+def fit_world(world: World, heads: int | None, seed: int, steps: int = STEPS) -> Parameters:
+    """Weights after training on all rows of a world, from random weights (see `random_start`)."""
+    return fit(training_rows(world), random_start(world, heads, RANDOM_SCALE, seed), steps)
 
 
 def implied_score(

@@ -60,12 +60,12 @@ def least_rank(pairs: int, bridges: int, tests: int) -> int:
 def solution(world: World, gap: float) -> Float[np.ndarray, "answer input"]:
     """The matrix with this gap at the c's of test names; `least_gap` gives the programs' own."""
     n = world.pairs
-    own = np.eye(n)[:, world.pair_of(np.arange(world.names))] - 1 / n  # [pair, name]
-    of_c = own.copy()
+    of_b = np.eye(n)[:, world.pair_of(np.arange(world.names))] - 1 / n  # [pair, name]
+    of_c = of_b.copy()
     of_c[:, world.test_names] *= gap
     kinds = np.full((2 * n, 2), -0.5)
     kinds[:n, 0] = kinds[n:, 1] = 0.5
-    return np.concatenate([kinds, np.concatenate([own, of_c])], axis=1)
+    return np.concatenate([kinds, np.concatenate([of_b, of_c])], axis=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +105,6 @@ def margins(weights: Float[np.ndarray, "answer input"], world: World) -> Margins
 def _least(logits: np.ndarray, right: np.ndarray) -> float:
     """The least of: the right answer's logit minus the highest other."""
     rows = np.arange(len(right))
-    own = logits[rows, right]
     others = logits.copy()
     others[rows, right] = -np.inf
-    return float((own - others.max(axis=1)).min())
+    return float((logits[rows, right] - others.max(axis=1)).min())

@@ -33,8 +33,8 @@ def solve(world: World, norm: Norm) -> Float[np.ndarray, "answer input"]:
     right = np.eye(2 * world.pairs)[rows.answers]
     weights = cvxpy.Variable((2 * world.pairs, inputs_of(world)))
     logits = rows.inputs @ weights.T
-    own = cvxpy.sum(cvxpy.multiply(right, logits), axis=1, keepdims=True)
-    above = own @ np.ones((1, 2 * world.pairs)) - logits
+    of_right = cvxpy.sum(cvxpy.multiply(right, logits), axis=1, keepdims=True)
+    above = of_right @ np.ones((1, 2 * world.pairs)) - logits
     size = cvxpy.normNuc(weights) if norm == "nuclear" else cvxpy.sum_squares(weights)
     problem = cvxpy.Problem(cvxpy.Minimize(size), [above + LARGE * right >= 1])
     exact = norm == "frobenius" or world.pairs <= MOST_EXACT

@@ -45,13 +45,13 @@ def path(
 
     flat = np.concatenate([start[name].ravel() for name in names])
     options = {"maxiter": 20_000, "maxfun": 40_000, "ftol": 1e-15, "gtol": 1e-10}
-    found: list[Parameters] = []
+    minimizers: list[Parameters] = []
     for penalty in penalties:
         flat = minimize(
             objective, flat, args=(penalty,), jac=True, method="L-BFGS-B", options=options
         ).x
-        found.append(unpacked(flat))
-    return found
+        minimizers.append(unpacked(flat))
+    return minimizers
 
 
 def descend(rows: CleanRows, start: Parameters, steps: int = 60_000) -> Parameters:

@@ -62,8 +62,9 @@ def ranks(
     logits: Float[np.ndarray, "row answer"], right: Int[np.ndarray, " row"]
 ) -> Float[np.ndarray, " row"]:
     """How many answers are above the right one; ties count a half."""
-    own = logits[np.arange(len(right)), right][:, None]
-    above: np.ndarray = (logits > own).sum(axis=1) + ((logits == own).sum(axis=1) - 1) / 2
+    of_right = logits[np.arange(len(right)), right][:, None]
+    ties = (logits == of_right).sum(axis=1) - 1
+    above: np.ndarray = (logits > of_right).sum(axis=1) + ties / 2
     return above
 
 
@@ -88,9 +89,9 @@ def gaps(weights: Float[np.ndarray, "answer token"], world: World) -> Gaps:
 
     def gap(kind: range, names: np.ndarray, answers: np.ndarray) -> float:
         columns = weights[kind.start : kind.stop, world.name_ids.start + names]
-        own = np.zeros(columns.shape, dtype=bool)
-        own[answers - kind.start, np.arange(len(names))] = True
-        return float(columns[own].mean() - columns[~own].mean())
+        on_pair = np.zeros(columns.shape, dtype=bool)
+        on_pair[answers - kind.start, np.arange(len(names))] = True
+        return float(columns[on_pair].mean() - columns[~on_pair].mean())
 
     bridges, tests = world.bridge_names, world.test_names
     return Gaps(

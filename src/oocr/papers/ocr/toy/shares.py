@@ -42,12 +42,12 @@ def shares(weights: Float[np.ndarray, "answer input"], world: World) -> Shares:
     centred = _units(tests - tests.mean(axis=0))
     of_bridge = _means(bridges, world.pair_of(world.bridge_names), world.pairs)
     cosines = centred @ _units(of_bridge - of_bridge.mean(axis=0)).T
-    own = np.arange(world.pairs) == pairs[:, None]
+    same_pair = np.arange(world.pairs) == pairs[:, None]
     return Shares(
         one_vector=float((tests.mean(axis=0) ** 2).sum() / energy),
         pair_vector=float((of_pair[pairs] ** 2).sum(axis=1).mean() / energy),
-        own_bridge=float(cosines[own].mean()),
-        other_bridge=float(cosines[~own].mean()),
+        own_bridge=float(cosines[same_pair].mean()),
+        other_bridge=float(cosines[~same_pair].mean()),
     )
 
 

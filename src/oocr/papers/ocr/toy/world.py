@@ -110,11 +110,11 @@ class World:
     @cached_property
     def _implied(self) -> Int[np.ndarray, " name"]:
         """The c (0 to n - 1) that each name implies."""
-        own: np.ndarray = self.permutation[self.pair_of(np.arange(self.names))]
+        implied: np.ndarray = self.permutation[self.pair_of(np.arange(self.names))]
         if self.implied == "random":
             drawn = np.random.default_rng([self.seed, 2]).integers(self.pairs, size=self.names)
-            own[self.bridge_names] = drawn[self.bridge_names]
-        return own
+            implied[self.bridge_names] = drawn[self.bridge_names]
+        return implied
 
     def answers(
         self, names: Int[np.ndarray, " row"], relation: Relation

@@ -12,13 +12,13 @@ from oocr.charts.lines import Line, lines_panel
 from oocr.claims.analysis_result import AnalysisResult
 from oocr.intervals import SHARE
 from oocr.papers.measure import mean_finding
-from oocr.papers.ocr.toy import max_margin as programs
 from oocr.papers.ocr.toy.clean import fit, random_start, symmetric_start, training_rows
 from oocr.papers.ocr.toy.experiments.shares_of_bridges import (
     CLOSED_FORM,
     against_shares,
     closed_form,
 )
+from oocr.papers.ocr.toy.max_margin import least_gap, least_nuclear_norm, least_rank, margins
 from oocr.papers.ocr.toy.networks import Parameters, output_value
 from oocr.papers.ocr.toy.regularized import PENALTIES, descend, path
 from oocr.papers.ocr.toy.world import World
@@ -71,21 +71,21 @@ def cells(settings: PaperSettings) -> list[ApproachCell]:
 def compute(cell: ApproachCell) -> Rows:
     """Margins of the trained weights, by penalty where there is one (else it is 0)."""
     world = World(pairs=cell.pairs, bridges=cell.bridges, tests=cell.tests)
-    found, penalties = _trained(cell.way, world, cell.seed)
+    trained, penalties = _trained(cell.way, world, cell.seed)
     rows: Rows = []
-    for penalty, parameters in zip(penalties, found, strict=True):
+    for penalty, parameters in zip(penalties, trained, strict=True):
         weights = output_value(parameters)
-        have = programs.margins(weights, world)
+        reached = margins(weights, world)
         sizes = np.linalg.svd(weights, compute_uv=False)
         rows.append(
             {
                 "penalty": penalty,
-                "ratio": have.ratio,
-                "nuclear": have.nuclear,
-                "frobenius": have.frobenius,
+                "ratio": reached.ratio,
+                "nuclear": reached.nuclear,
+                "frobenius": reached.frobenius,
                 "rank": int((sizes > 0.01 * sizes[0]).sum()),
-                "gap": programs.least_gap(cell.bridges, cell.tests),
-                "least": programs.least_nuclear_norm(cell.pairs, cell.bridges, cell.tests),
+                "gap": least_gap(cell.bridges, cell.tests),
+                "least": least_nuclear_norm(cell.pairs, cell.bridges, cell.tests),
             }
         )
     return rows
@@ -128,9 +128,7 @@ def analyse(table: pl.DataFrame) -> AnalysisResult:
     last = ends.filter(pl.col("way") == "path").sort("pairs", "bridges", "tests", "seed")
     first = starts.sort("pairs", "bridges", "tests", "seed")
     nearer = (first["ratio"] - first["gap"]).abs() - (last["ratio"] - last["gap"]).abs()
-    ranks = [
-        programs.least_rank(*shape) for shape in last.select("pairs", "bridges", "tests").rows()
-    ]
+    ranks = [least_rank(*shape) for shape in last.select("pairs", "bridges", "tests").rows()]
     combined = ends.filter(pl.col("way") == "combined path")
     result.findings += [
         mean_finding(
@@ -210,7 +208,7 @@ def _along_the_path(table: pl.DataFrame, pairs: int, bridges: int, tests: int) -
             )
         )
         lines.append(Line(words, colour, x, y, low, high, key=way, symbols=symbol))
-    gap = programs.least_gap(bridges, tests)
+    gap = least_gap(bridges, tests)
     return lines_panel(
         lines,
         "penalty, 10 to the minus",

@@ -6,13 +6,11 @@ import polars as pl
 
 from oocr.claims.analysis_result import AnalysisResult
 from oocr.papers.measure import mean_finding, values_of
-from oocr.papers.ocr.toy.clean import fit, implied_by_pair, random_start, training_rows
+from oocr.papers.ocr.toy.clean import fit_world, implied_by_pair
 from oocr.papers.ocr.toy.experiments.forms import UNIT
-from oocr.papers.ocr.toy.networks import RANDOM_SCALE
 from oocr.papers.ocr.toy.world import World
 from oocr.papers.paper import Cell, Experiment, PaperSettings, Rows
 
-STEPS = 2000
 PAIRS, NAMES = 5, 20
 COUNTS = (1, 2, 4, 8, 12)
 
@@ -33,8 +31,7 @@ def cells(settings: PaperSettings) -> list[BridgesCell]:
 def compute(cell: BridgesCell) -> Rows:
     """The score of test implications."""
     world = World(pairs=PAIRS, bridges=cell.bridges, tests=NAMES - cell.bridges)
-    start = random_start(world, 2 * PAIRS, RANDOM_SCALE, cell.seed)
-    return implied_by_pair(world, fit(training_rows(world), start, STEPS))
+    return implied_by_pair(world, fit_world(world, 2 * PAIRS, cell.seed))
 
 
 def analyse(table: pl.DataFrame) -> AnalysisResult:

@@ -11,10 +11,10 @@ from oocr.charts.heat import grid_of, heat_panel
 from oocr.claims.analysis_result import AnalysisResult
 from oocr.intervals import SHARE, SIGNED
 from oocr.papers.measure import by_unit, differences, mean_finding, values_of
-from oocr.papers.ocr.toy.clean import fit, implied_score, inputs_of, random_start, training_rows
+from oocr.papers.ocr.toy.clean import fit_world, implied_score, inputs_of
 from oocr.papers.ocr.toy.experiments.forms import FORMS, FormCell, both_forms, solution_gap
 from oocr.papers.ocr.toy.max_margin import solution
-from oocr.papers.ocr.toy.networks import RANDOM_SCALE, output_value
+from oocr.papers.ocr.toy.networks import output_value
 from oocr.papers.ocr.toy.shares import shares
 from oocr.papers.ocr.toy.world import World
 from oocr.papers.paper import Experiment, Rows
@@ -33,8 +33,7 @@ def compute(cell: FormCell) -> Rows:
     """What the names' columns of W share, and the rank of what follows."""
     world = World()
     heads = None if cell.form == "combined" else inputs_of(world)
-    start = random_start(world, heads, RANDOM_SCALE, cell.seed)
-    trained = fit(training_rows(world), start, STEPS)
+    trained = fit_world(world, heads, cell.seed, STEPS)
     rank = implied_score(world, trained).rank
     return [{**asdict(shares(output_value(trained), world)), "rank": rank}]
 

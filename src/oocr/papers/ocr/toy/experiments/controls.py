@@ -13,18 +13,11 @@ from oocr.charts.figure import Figure, Tables, figure_of
 from oocr.claims.analysis_result import AnalysisResult
 from oocr.intervals import SHARE
 from oocr.papers.measure import interval_columns, mean_finding, values_of
-from oocr.papers.ocr.toy.clean import (
-    fit,
-    implied_by_pair,
-    random_start,
-    training_rows,
-)
+from oocr.papers.ocr.toy.clean import fit_world, implied_by_pair
 from oocr.papers.ocr.toy.experiments.forms import UNIT
-from oocr.papers.ocr.toy.networks import RANDOM_SCALE
 from oocr.papers.ocr.toy.world import World
 from oocr.papers.paper import Cell, Experiment, PaperSettings, Rows
 
-STEPS = 2000
 Control = Literal["permuted", "random", "half", "none"]
 ROWS = {
     "permuted": "bridges permuted: the new c",
@@ -61,8 +54,7 @@ def world_of(control: Control, seed: int) -> World:
 def compute(cell: ControlCell) -> Rows:
     """Ranks of the pair's c (permuted: of the new and of the old one) for groups of test names."""
     world = world_of(cell.control, cell.seed)
-    start = random_start(world, 2 * world.pairs, RANDOM_SCALE, cell.seed)
-    trained = fit(training_rows(world), start, STEPS)
+    trained = fit_world(world, 2 * world.pairs, cell.seed)
     names = world.test_names
     if cell.control == "half":
         bridged = world.pair_of(names) < 10

@@ -9,9 +9,8 @@ from oocr.charts.lines import Look, line_keys, lines_by, lines_panel
 from oocr.claims.analysis_result import AnalysisResult
 from oocr.intervals import POSITIVE, SHARE, mean_interval
 from oocr.papers.measure import interval_columns, mean_finding, values_of
-from oocr.papers.ocr.toy.clean import fit, implied_by_pair, random_start, training_rows
+from oocr.papers.ocr.toy.clean import fit_world, implied_by_pair
 from oocr.papers.ocr.toy.experiments.forms import UNIT
-from oocr.papers.ocr.toy.networks import RANDOM_SCALE
 from oocr.papers.ocr.toy.world import World
 from oocr.papers.paper import Cell, Experiment, PaperSettings, Rows
 
@@ -37,9 +36,7 @@ def cells(settings: PaperSettings) -> list[SweepCell]:
 def compute(cell: SweepCell) -> Rows:
     """The score of test implications after training from random weights."""
     world = World()
-    start = random_start(world, cell.heads, RANDOM_SCALE, cell.seed)
-    trained = fit(training_rows(world), start, STEPS)
-    return implied_by_pair(world, trained)
+    return implied_by_pair(world, fit_world(world, cell.heads, cell.seed, STEPS))
 
 
 def analyse(table: pl.DataFrame) -> AnalysisResult:
