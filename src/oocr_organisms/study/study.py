@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
@@ -61,6 +61,10 @@ class Study(Record):
     organisms: tuple[OrganismResult, ...]
 
 
+_Job = tuple[Path, Callable[[], OrganismResult]]
+"""Where an organism's result is kept, and what makes it."""
+
+
 def all_here() -> list[str]:
     """Organisms that came with the package."""
     return [name for name, organism in SHIPPED.items() if organism.model.here]
@@ -91,7 +95,7 @@ def run_study(
             raise InputError(f"--model: {names[at]!r} is named twice; allowed: each organism once")
     with disk_errors(out):
         out.mkdir(parents=True, exist_ok=True)
-    jobs: list[tuple[Path, Callable[[], OrganismResult]]] = []
+    jobs: list[_Job] = []
     for name, world in worlds.items():
         model = load_model(name)
         path, key = kept_in(out, model, world, quick=quick)
@@ -113,7 +117,7 @@ def run_study(
     return finished, write_text(path, text + "\n")
 
 
-def _share(jobs: Mapping[Path, Callable[[], OrganismResult]], out: Path, lease: float) -> None:
+def _share(jobs: Sequence[_Job], out: Path, lease: float) -> None:
     """Do the organisms that no other process does, until the files of all are there."""
     folder = out / ".work" / f"study-{key_of([path.name for path, _ in jobs])}"
     begin = [(path.stem, partial(done_here, job)) for path, job in jobs]
