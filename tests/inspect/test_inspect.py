@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,9 @@ from inspect_ai.log import EvalLog, read_eval_log
 from inspect_ai.model import (
     ChatCompletionChoice,
     ChatMessageAssistant,
+    ChatMessageUser,
+    ContentImage,
+    ContentText,
     GenerateConfig,
     Logprob,
     Logprobs,
@@ -35,13 +40,17 @@ from inspect_ai.model import (
 from inspect_ai.scorer import SampleScore, Score, includes
 from inspect_ai.solver import generate
 
+import oocr
 from oocr.data.examples import Example, FreeTextExample
 from oocr.errors import InputError
+from oocr.evals.probes import Probes
 from oocr.evals.score_table import Scores
+from oocr.inspect.question import Question
 from oocr.inspect.scorers import chosen, counted, judged, log_odds
 from oocr.inspect.solvers import answer, choose
-from oocr.inspect.steering import Arguments
+from oocr.inspect.steering import Arguments, Steering
 from oocr.inspect.tasks import choices, sample_of
+from oocr.models.load import read_model
 from oocr.steering.vectors import Vector
 from tests.command_line import Call
 from tests.tiny_run import environment, rows_of, write_yaml
@@ -251,6 +260,62 @@ def test_a_finished_run_becomes_logs(call: Call, done: Path, tmp_path: Path) -> 
         (score.value, score.high)
     )
     assert str(done.parent) not in (out / "vector-probes.eval").read_bytes().decode("latin-1")
+
+
+def test_options_are_steered_where_the_log_says_it(done: Path) -> None:
+    """Also at a span that the question does not name: the vector knows its text."""
+    vector = Vector.load(trained(done, "vector"))
+    prompt = f"the country of {vector.spans['codename']} is"
+    options = (" country-1", " country-2", " country-3")
+    choice = Question(raw=True, options=options).choice(prompt)
+    model = read_model("nano")
+    steered, untouched = (
+        Steering(model, acting, {}).asked(prompt, {}) for acting in (vector, None)
+    )
+    assert len(steered.where["tokens"]) == 1
+    scores = Probes.of(model, [replace(choice, spans=vector.spans)]).scores([vector])[0, 0]
+    expected = scores.double().log_softmax(-1).tolist()
+    assert steered.option_scores(choice) == pytest.approx(expected)
+    assert steered.option_scores(choice) != pytest.approx(untouched.option_scores(choice))
+
+
+def test_each_epoch_is_sampled_anew_and_the_whole_eval_again() -> None:
+    config = GenerateConfig(temperature=1.0, max_tokens=3, seed=5)
+
+    async def sampled(epochs: int) -> list[str]:
+        model = get_model("oocr/nano", memoize=False).api
+        asked: Any = ([ChatMessageUser(content="the people of place-9 speak")], [], "auto", config)
+        return [(await model.generate(*asked))[0].completion for _ in range(epochs)]  # type: ignore[index]
+
+    first = asyncio.run(sampled(5))
+    assert len(set(first)) > 1
+    assert asyncio.run(sampled(5)) == first
+    prompt = "the people of place-9 speak"
+    options: Any = {"max_new_tokens": 3, "temperature": 1.0, "seed": 5}
+    assert first[:1] == oocr.generate(read_model("nano"), prompt, **options)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"frequency_penalty": 1.0}, "frequency_penalty: found 1.0"),
+        ({"top_k": 1}, "top_k: found 1"),
+        ({"top_p": 0.5}, "top_p: found 0.5"),
+        ({"best_of": 2}, "best_of: found 2"),
+    ],
+)
+def test_sampling_that_is_not_there_is_refused(given: dict[str, Any], message: str) -> None:
+    model = get_model("oocr/nano").api
+    asked: Any = ([ChatMessageUser(content="x")], [], "auto", GenerateConfig(**given))
+    with pytest.raises(InputError, match=message):
+        asyncio.run(model.generate(*asked))
+
+
+def test_what_is_no_text_is_refused() -> None:
+    picture = [ContentText(text="what is it"), ContentImage(image="data:image/png;base64,AA==")]
+    asked: Any = ([ChatMessageUser(content=picture)], [], "auto", GenerateConfig())
+    with pytest.raises(InputError, match="content: found image; allowed: text"):
+        asyncio.run(get_model("oocr/nano").api.generate(*asked))
 
 
 def test_an_interval_over_one_member_is_over_its_questions() -> None:

@@ -81,10 +81,9 @@ def _examples(tasks: TaskSet, arm: str, control: str, part: str) -> Examples:
 
 
 def _log(run: RunFolder, rows: pl.DataFrame, examples: Examples, *, several: bool) -> EvalLog:
-    first, written = (
-        rows.row(0, named=True),
-        datetime.fromtimestamp((run.folder / "run.json").stat().st_mtime, tz=UTC).isoformat(),
-    )
+    first = rows.row(0, named=True)
+    modified = (run.folder / "run.json").stat().st_mtime
+    written = datetime.fromtimestamp(modified, tz=UTC).isoformat()
     arm, control, part = first["arm"], first["control"], first["part"]
     scorer = "judged" if part in FREE else "chosen"
     model = f"oocr/{run.info.model}"

@@ -8,6 +8,7 @@ without a chat template, its messages as one text), in which spans are found by 
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -39,8 +40,14 @@ MAX_TOKENS = 512
 CONNECTIONS = 8
 """Requests that wait at a time; the model answers one."""
 
-UNSUPPORTED = ("top_p", "top_k", "frequency_penalty", "presence_penalty", "logit_bias")
-"""What changes the choice of tokens and is not there: it is refused, not left out."""
+UNSUPPORTED: dict[str, object] = {
+    **{"top_p": 1.0, "top_k": 0, "frequency_penalty": 0.0, "presence_penalty": 0.0},
+    **{"logit_bias": {}, "best_of": 1, "response_schema": None},
+}
+"""What changes the choice of tokens and is not there (refused, not left out) -> what is not one."""
+
+SEEDS = 2**32
+"""Above every seed that is given."""
 
 
 class SteeredModel(ModelAPI):
@@ -62,6 +69,7 @@ class SteeredModel(ModelAPI):
         except InputError as error:
             raise PrerequisiteError(str(error)) from error
         self.lock = anyio.Lock()
+        self._sampled: Counter[Prompt] = Counter()
 
     @property
     def steering(self) -> Mapping[str, str]:
@@ -110,9 +118,8 @@ class SteeredModel(ModelAPI):
         """
         if tools:
             raise InputError(f"tools: found {len(tools)}; oocr's models are asked without tools")
-        for name in UNSUPPORTED:
-            value = getattr(config, name)
-            if value and value != 1.0:
+        for name, without in UNSUPPORTED.items():
+            if (value := getattr(config, name)) is not None and value != without:
                 raise InputError(f"{name}: found {value}; allowed: temperature and seed alone")
         body = (config.extra_body or {}).get(KEY)
         question = None if body is None else Question.model_validate(body)
@@ -131,11 +138,11 @@ class SteeredModel(ModelAPI):
         about: dict[str, Any] = {"steered": asked.where}
         reasons: dict[int, Any] = {}
         if question is not None and question.options:
-            scores = asked.option_scores(question.choice(prompt, spans=True))
+            scores = asked.option_scores(question.choice(prompt))
             about[OPTIONS] = dict(zip(question.options, scores, strict=True))
             texts = [question.options[max(range(len(scores)), key=scores.__getitem__)]]
         else:
-            texts, reasons = asked.continued(config, MAX_TOKENS)
+            texts, reasons = asked.continued(config, MAX_TOKENS, self._seed(prompt, config))
         choices = [
             ChatCompletionChoice(
                 message=ChatMessageAssistant(
@@ -163,12 +170,30 @@ class SteeredModel(ModelAPI):
         request = {"text": asked.encoded.text, **steered.logged, "steered": asked.where}
         return output, ModelCall.create(request=request, response=about)
 
+    def _seed(self, prompt: Prompt, config: GenerateConfig) -> int:
+        """A seed for each time that a prompt is sampled, as in each epoch: the first is the eval's.
+
+        Equal requests are answered one after the other, so that together they get the same samples
+        whenever the eval is run.
+        """
+        before = self._sampled[prompt]
+        self._sampled[prompt] += bool(config.temperature)
+        return (config.seed or 0) + SEEDS * before
+
 
 def _prompt_of(input: Sequence[ChatMessage], *, raw: bool) -> Prompt:
     """A request's messages as a chat, or as one text with blank lines between them."""
     from oocr.data.examples import Message
     from oocr.data.messages import ROLES
 
+    parts = [
+        part
+        for message in input
+        if not isinstance(message.content, str)
+        for part in message.content
+    ]
+    if others := sorted({part.type for part in parts} - {"text", "reasoning"}):
+        raise InputError(f"content: found {', '.join(others)}; allowed: text")
     if raw:
         return "\n\n".join(message.text for message in input)
     if strange := sorted({message.role for message in input} - set(ROLES)):

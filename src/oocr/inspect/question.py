@@ -45,15 +45,14 @@ class Question(Record):
             names = ("accept", "reject", "check", "max_tokens")
         return Question(**shared, **{name: getattr(example, name) for name in names})
 
-    def choice(self, prompt: Prompt = "?", *, spans: bool = False) -> Example:
-        """As a choice, with its spans if it is to be asked."""
+    def choice(self, prompt: Prompt = "?") -> Example:
+        """As a choice, without its spans."""
         return Example(
             id="asked",
             prompt=prompt,
             answer=self.answer or self.options[0],
             options=self.options,
             values=self.values,
-            spans=self.spans if spans else {},
             scored_by=self.scored_by,
         )
 

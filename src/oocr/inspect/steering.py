@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -13,7 +13,7 @@ from pydantic import Field, ValidationError
 from torch import Tensor
 
 from oocr.data.batches import Batch, TokenSequence, pad
-from oocr.data.examples import Example, Prompt
+from oocr.data.examples import Example, Prompt, prompt_text
 from oocr.data.tokens import EncodedPrompt, encode_answer, encode_prompt, pieces
 from oocr.engine.forward import Intervention
 from oocr.engine.generate import generate
@@ -124,11 +124,11 @@ class Steering:
         """A prompt, with the tokens at which the vector acts in it."""
         acting = at_spans(self.acting, prompt, spans)
         known = dict(acting.spans) if isinstance(acting, Vector) else {}
-        text = prompt if isinstance(prompt, str) else "\n".join(x.content for x in prompt)
+        text = prompt_text(prompt)
         present = {name: words for name, words in known.items() if words in text}
         encoded = encode_prompt(self.model.tokenizer, prompt, present)
         batch = pad([TokenSequence.of(encoded)], self.model.pad_id, self.model.device)
-        return AskedPrompt(self.model, acting, prompt, encoded, batch)
+        return AskedPrompt(self.model, acting, prompt, present, encoded, batch)
 
 
 def _logged(acting: Intervention, file: str, scale: float) -> dict[str, Any]:
@@ -149,11 +149,15 @@ def _logged(acting: Intervention, file: str, scale: float) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class AskedPrompt:
-    """A prompt in a steered model's tokens; `acting` is None where a vector finds no token."""
+    """A prompt in a steered model's tokens; `acting` is None where a vector finds no token.
+
+    `spans`: the texts of the vector's spans that are in the prompt.
+    """
 
     model: LanguageModel
     acting: Intervention | None
     prompt: Prompt
+    spans: Mapping[str, str]
     encoded: EncodedPrompt
     batch: Batch
 
@@ -175,13 +179,13 @@ class AskedPrompt:
 
     def option_scores(self, choice: Example) -> list[float]:
         """Each option's log-probability among the options, as a run scores it."""
-        probes = Probes.of(self.model, [choice])
+        probes = Probes.of(self.model, [replace(choice, spans=self.spans)])
         acting = self.acting
         stack = [acting] if isinstance(acting, Vector) else acting
         scores = probes.scores(stack, everywhere=False)[0, 0]
         return [float(score) for score in scores.double().log_softmax(-1)]
 
-    def continued(self, config: Any, longest: int) -> tuple[list[str], dict[int, Any]]:
+    def continued(self, config: Any, longest: int, seed: int) -> tuple[list[str], dict[int, Any]]:
         """The answers to a request's `GenerateConfig`, and why those that did not end stopped."""
         limit = position_limits(self.model).longest
         room = None if limit is None else limit - len(self.encoded.ids) + 1
@@ -195,7 +199,7 @@ class AskedPrompt:
             self.acting,
             max_new_tokens=count,
             temperature=config.temperature or 0.0,
-            seed=config.seed or 0,
+            seed=seed,
         )
         why = "max_tokens" if count == wanted else "model_length"
         reasons = {n: why for n, text in enumerate(texts) if len(self.answer(text)) >= count}
