@@ -131,6 +131,20 @@ def test_the_slider_at_0_gives_the_untouched_text(opened: Open) -> None:
     assert opened.text_of("steered") == steered
 
 
+def test_the_slider_goes_by_keys_from_0_and_1_too(opened: Open) -> None:
+    page = opened.page
+    opened.text_of("steered")
+    exact = page.locator(".exact").first
+    page.get_by_role("slider", name="strength of vector, seed 0").focus()
+    for key, value in (("ArrowRight", "1.05"), ("ArrowLeft", "1"), ("ArrowLeft", "0.95")):
+        page.keyboard.press(key)
+        assert exact.input_value() == value
+    page.locator(".row input[type=checkbox]").first.uncheck()
+    page.keyboard.press("2")  # a strength switches it on again
+    assert page.locator(".row input[type=checkbox]").first.is_checked()
+    assert exact.input_value() == "2"
+
+
 def test_a_preset_changes_the_prompt_and_its_answer(opened: Open) -> None:
     page = opened.page
     opened.text_of("steered")
@@ -233,6 +247,29 @@ def test_it_is_stopped(opened: Open) -> None:
     page.locator("#run").click()
     opened.wait("document.querySelector('#run').textContent === 'Run'")
     assert page.locator(".lane .status", has_text="stopped").count() >= 1
+    points = page.locator("#plot circle.point").count()
+    page.wait_for_timeout(500)  # what was about to begin does not
+    assert not page.locator(".running").count()
+    assert page.locator("#plot circle.point").count() == points
+
+
+def test_the_address_of_a_new_server_is_taken_in_the_same_tab(browser: Any, server: str) -> None:
+    page = browser.new_page()
+    page.goto(f"{server}/#key=of-the-server-before")
+    Open(page, server, []).wait("document.body.textContent.includes('needs the key')")
+    with page.expect_event("load"):  # an address that differs behind # alone loads nothing itself
+        page.goto(f"{server}/#key={KEY}")
+    Open(page, server, []).text_of("steered")
+    page.close()
+
+
+def test_prompts_are_asked_as_they_were_given(opened: Open) -> None:
+    turns = [("system", "s"), ("user", "a"), ("assistant", "b"), ("user", "c"), ("assistant", "d")]
+    chat = [{"role": role, "content": content} for role, content in turns]
+    again = """prompt => import('/state.js').then(
+        ({ asked, fresh, ofPrompt }) => asked({ ...fresh(), ...ofPrompt(prompt) }))"""
+    for prompt in ("a text", chat, chat[:-1], chat[1:2]):
+        assert opened.page.evaluate(again, prompt) == prompt
 
 
 def test_code_and_file_are_shown(opened: Open) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import polars as pl
 import pytest
 
 from oocr import stats
 from oocr.evals.scores import Scoring
-from oocr.play.curve import BAND, DIRECTIONS, STRENGTHS
+from oocr.play.curve import BAND, DIRECTIONS, STRENGTHS, curve_events
 from oocr.play.sources import Playground
 from oocr.runs.folder import RunFolder
 from tests.play.page import Client, of_type
@@ -61,7 +63,23 @@ def test_the_place_is_the_pages(client: Client, play: Playground) -> None:
     assert len(set(nowhere)) == 1
 
 
-def test_an_unknown_question_is_said(client: Client, play: Playground) -> None:
+def test_an_unknown_question_or_vector_is_said(client: Client, play: Playground) -> None:
     own = next(iter(play.sources.values())).own_use.model_dump()
-    events = client.events("curve", steering=own, preset="nobody asked")
-    assert [event["type"] for event in events] == ["error"]
+    preset = next(iter(next(iter(play.probe_sets.values())).by_id))
+    for steering, asked, words in (
+        (own, "nobody asked", "'nobody asked': no such question"),
+        ({**own, "id": "x"}, preset, "'x': not loaded here"),
+    ):
+        (event,) = client.events("curve", steering=steering, preset=asked)
+        assert event["type"] == "error"
+        assert words in event["message"]
+
+
+def test_a_question_that_does_not_count_is_not_counted(play: Playground) -> None:
+    id, probe_set = next(iter(play.probe_sets.items()))
+    scoring = probe_set.scoring.model_copy(update={"counted": {"people": "people"}})
+    people_only = replace(play, probe_sets={id: replace(probe_set, scoring=scoring)})
+    preset = next(name for name, x in probe_set.by_id.items() if x.facet == "language")
+    use = play.sources[probe_set.arms["vector"]].own_use
+    about = next(curve_events(people_only, use, preset))
+    assert about["n"] == about["of"] == 3

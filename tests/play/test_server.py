@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import re
 from typing import Any
 
 import pytest
 
+pytest.importorskip("starlette", reason="needs the extra: play")
+
+from oocr.play.server import play_app
 from oocr.play.sources import Playground
-from tests.play.page import HOST, Client, of_type
+from tests.play.page import HOST, KEY, Client, of_type
 
 ASK = {"client": "a", "lane": "b", "settings": {"prompt": "yes"}}
 
@@ -87,6 +92,7 @@ def test_nothing_else_of_the_disk_is_given(client: Client, path: str) -> None:
     ("change", "words"),
     [
         ({"prompt": ""}, "prompt"),
+        ({"prompt": []}, "prompt"),
         ({"new_tokens": 0}, "new_tokens"),
         ({"new_tokens": 513}, "new_tokens"),
         ({"temperature": -1}, "temperature"),
@@ -107,6 +113,33 @@ def test_what_is_too_large_is_not_read(client: Client) -> None:
     pieces = (b"x" * 50_000 for _ in range(6))
     answer = client.http.post("/api/text", content=pieces, headers=client.headers)
     assert answer.status_code == 413
+
+
+def test_a_browser_that_goes_away_ends_its_text(play: Playground) -> None:
+    """The server's own disconnect, as when a page is closed or asks for something else."""
+    body = json.dumps({**ASK, "settings": {"prompt": "yes", "new_tokens": 512}}).encode()
+    headers = {"host": "localhost", "x-oocr-key": KEY, "content-type": "application/json"}
+    scope = {"type": "http", "method": "POST", "path": "/api/text", "query_string": b""}
+    scope |= {"headers": [(name.encode(), value.encode()) for name, value in headers.items()]}
+    lines: list[bytes] = []
+
+    async def ask() -> None:
+        gone, asked = asyncio.Event(), iter([{"type": "http.request", "body": body}])
+
+        async def receive() -> dict[str, Any]:
+            if (message := next(asked, None)) is not None:
+                return message
+            await gone.wait()
+            return {"type": "http.disconnect"}
+
+        async def send(message: dict[str, Any]) -> None:
+            lines.append(message.get("body", b""))
+            gone.set()
+
+        await play_app(play, KEY)(scope, receive, send)
+
+    asyncio.run(ask())
+    assert b'"end"' not in b"".join(lines)
 
 
 def test_what_does_not_go_with_the_model_is_an_event(client: Client, play: Playground) -> None:

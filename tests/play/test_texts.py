@@ -11,8 +11,10 @@ import torch
 
 import oocr
 from oocr.data.tokens import encode_prompt
+from oocr.errors import RunError
 from oocr.evals.probes import Probes
 from oocr.play.lane import takes_turns, text_events
+from oocr.play.reader import Reader
 from oocr.play.settings import TextSettings
 from oocr.play.sources import Playground
 from oocr.steering.adapters import Adapter
@@ -167,6 +169,50 @@ def test_a_span_that_is_not_there_is_said(client: Client, play: Playground) -> N
     events = client.text("The people speak", use, new_tokens=NEW)
     assert of_type(events, "prompt")[0]["nowhere"] == [source.id]
     assert new_text(events) == new_text(client.text("The people speak", new_tokens=NEW))
+
+
+def test_a_vector_whose_file_has_no_text_for_its_span(play: Playground) -> None:
+    """Its span's name stands in for the text: it acts nowhere until one is typed."""
+    source = first(play, "vector")
+    without = replace(source, steering=replace(source.steering, spans={}))
+    use = without.own_use
+    assert without.describe()["own"] == {**use.model_dump(), "span": "codename"}
+    settings = TextSettings(prompt="The people speak", steering=(use,), new_tokens=1)
+    events = list(text_events(play.model, {source.id: without}, settings))
+    assert of_type(events, "prompt")[0]["nowhere"] == [source.id]
+
+
+def test_numbers_that_are_not_finite_are_said(client: Client, play: Playground) -> None:
+    huge = replace(first(play, "vector").steering, positions="all", spans={})
+    huge = huge * (3e38 / float(huge.direction.abs().max()))
+    sources = {id: replace(first(play, "vector"), id=id, steering=huge) for id in ("a", "b")}
+    uses = tuple(source.own_use for source in sources.values())
+    settings = TextSettings(prompt="The people speak", steering=uses, colour="a", new_tokens=2)
+    with pytest.raises(RunError, match="not finite here; try a lower strength"):
+        list(text_events(play.model, sources, settings))
+    assert not stream_hooks(play.model)
+    assert of_type(client.text("The people speak", new_tokens=1), "end")
+
+
+def test_one_vector_at_two_places_is_marked_at_both(client: Client, play: Playground) -> None:
+    id = first(play, "vector").id
+    uses = [{"id": id, "positions": "span", "span": word} for word in ("The", "speak")]
+    tokens = of_type(client.text("The people speak", *uses, new_tokens=1), "prompt")[0]["tokens"]
+    marked = [token["text"].strip() for token in tokens if token["steered"]]
+    assert marked == ["The", "speak"]
+
+
+def test_where_a_block_runs_the_last_tokens_only_their_colours_are_theirs(
+    play: Playground, prompt: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = first(play, "vector")
+    settings = TextSettings(prompt=prompt, colour=source.id, new_tokens=1)
+    whole = of_type(list(text_events(play.model, play.sources, settings)), "read")[0]
+    read = Reader._read
+    monkeypatch.setattr(Reader, "_read", lambda self, hidden: read(self, hidden[:, -2:]))
+    last = of_type(list(text_events(play.model, play.sources, settings)), "read")[0]
+    assert last["from"] == len(whole["values"]) - 2
+    assert last["values"] == whole["values"][-2:]
 
 
 def test_two_texts_side_by_side_are_what_each_is_alone(play: Playground, prompt: str) -> None:

@@ -91,6 +91,48 @@ def test_who_goes_away_ends_the_work() -> None:
     assert asyncio.run(leave())
 
 
+def test_who_goes_away_while_waiting_is_forgotten() -> None:
+    async def leave() -> int:
+        turns, first, second = Turns(), Work(), Work()
+        running = asyncio.create_task(listed(turns, first, "a"))
+        await asyncio.sleep(0.05)
+        events = turns.events("b", "text", second)
+        assert await anext(events) == {"type": "waiting", "ahead": 1}
+        await events.aclose()  # type: ignore[attr-defined]
+        first.go.set()
+        await running
+        return turns.waiting("c")
+
+    assert asyncio.run(leave()) == 0
+
+
+def test_what_nobody_wants_any_more_computes_nothing() -> None:
+    begun: list[int] = []
+    gate = threading.Semaphore(1)
+
+    def counting() -> Iterator[Event]:
+        for number in range(9):
+            gate.acquire(timeout=10)
+            begun.append(number)
+            yield {"type": "point"}
+
+    async def leave() -> None:
+        turns, other = Turns(), Work()
+        points = turns.events("a", "curve", counting, pauses=("point",), rank=1)
+        await anext(points)
+        busy = asyncio.create_task(listed(turns, other, "b"))
+        await asyncio.sleep(0.05)
+        gate.release(9)
+        await asyncio.sleep(0.05)  # the other is at work, the third point waits
+        await points.aclose()  # type: ignore[attr-defined]
+        other.go.set()
+        await busy
+        await asyncio.to_thread(turns.close)
+
+    asyncio.run(leave())
+    assert begun == [0, 1]
+
+
 def test_long_work_lets_others_in_between() -> None:
     order: list[str] = []
 

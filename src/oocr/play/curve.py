@@ -11,7 +11,7 @@ Events:
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import polars as pl
@@ -25,7 +25,7 @@ from oocr.evals.scores import Scoring
 from oocr.play.probe_set import ProbeSet, named_span
 from oocr.play.settings import SteeringUse
 from oocr.play.sources import Playground
-from oocr.play.steering import SPAN, applied
+from oocr.play.steering import SPAN, applied, source_of
 from oocr.play.turns import Event
 from oocr.steering.adapters import Adapter
 from oocr.steering.vectors import Vector, random_vector
@@ -51,7 +51,7 @@ def curve_events(play: Playground, use: SteeringUse, preset: str) -> Iterator[Ev
     Nothing is attached to the model between two events. InputError: no such preset or source.
     """
     probe_set = play.probe_set_of(preset)
-    source = play.sources[use.id]
+    source = source_of(play.sources, use.id)
     most = QUESTIONS if play.model.parameters <= SMALL else FEW_QUESTIONS
     examples = asked_examples(probe_set, preset, most, use)
     scale = _Scale(probe_set, examples)
@@ -61,8 +61,8 @@ def curve_events(play: Playground, use: SteeringUse, preset: str) -> Iterator[Ev
         "type": "about",
         "label": scale.scoring.axis,
         "member": probe_set.task.member,
-        "n": len(examples),
-        "of": sum(scale.scoring.counts(example.facet) for example in probe_set.task.probes),
+        "n": scale.counted(examples),
+        "of": scale.counted(probe_set.task.probes),
         "bounded": scale.scoring.measure == "accuracy",
         "untouched": scale.score(base, base),
         "steering": use.id,
@@ -122,6 +122,10 @@ class _Scale:
     def __init__(self, probe_set: ProbeSet, examples: tuple[Example, ...]) -> None:
         self.scoring: Scoring = probe_set.scoring
         self.examples, self.member = examples, probe_set.task.member
+
+    def counted(self, examples: Sequence[Example]) -> int:
+        """How many of the examples the score counts."""
+        return sum(self.scoring.counts(example.facet) for example in examples)
 
     def frame(self, scores: Float[Tensor, "item option"]) -> pl.DataFrame:
         """One row per example."""

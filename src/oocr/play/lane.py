@@ -13,16 +13,18 @@ An event is a JSON object with a `type`:
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from itertools import chain
 
 from jaxtyping import Float
 from torch import Tensor
 
 from oocr.data.tokens import EncodedPrompt, RowTokens, encode_prompt, text_of
 from oocr.engine.stream import NewToken, stream
-from oocr.errors import InputError
+from oocr.errors import InputError, RunError
 from oocr.models.language_model import LanguageModel
 from oocr.models.position_limits import position_limits
 from oocr.play.reader import Reader
@@ -89,9 +91,10 @@ def text_events(
         for place in range(shown + 1):
             with each():
                 token = next(tokens)
-            fed = size if place == 0 else 1
-            if reader.active:
-                yield {"type": "read", "from": size + place - fed, "values": reader.take(fed)}
+            values = reader.take(size if place == 0 else 1)
+            _check_finite(token, values)
+            if reader.active:  # the last tokens alone, where the block ran no others
+                yield {"type": "read", "from": size + place - len(values), "values": values}
             if place == 0 and option_ids:
                 yield _option_event(settings.options, token.logits[list(option_ids)])
             logp = token.logits.log_softmax(dim=-1)
@@ -105,6 +108,12 @@ def text_events(
     for start, rows in reader.prompt_rows(size):
         top = [_top(model, row) for row in rows.log_softmax(dim=-1)]
         yield {"type": "next", "from": start, "top": top}
+
+
+def _check_finite(token: NewToken, values: Sequence[tuple[float, float]]) -> None:
+    """RunError: numbers that JSON does not have, and from which no token can be chosen."""
+    if token.logits.isnan().any() or not all(map(math.isfinite, chain(*values))):
+        raise RunError("the model's numbers are not finite here; try a lower strength")
 
 
 def _room(model: LanguageModel, size: int, wanted: int) -> int:
@@ -129,11 +138,11 @@ def _prompt_event(
 ) -> Event:
     text, offsets = text_of(model.tokenizer, prompt.ids)
     special = set(model.tokenizer.all_special_ids)
-    marks = {
-        source.id: SteeredTokens.of(model, prompt, use)
+    marks = [
+        (source.id, SteeredTokens.of(model, prompt, use))
         for source, use in active
         if isinstance(source.steering, Vector)
-    }
+    ]
     done, shown = 0, []
     for place, (_, end) in enumerate(offsets):
         piece = text[done:end] if end > done else ""
@@ -142,15 +151,15 @@ def _prompt_event(
             {
                 "text": piece,
                 "special": prompt.ids[place] in special,
-                "steered": [id for id, mark in marks.items() if mark.prompt[place]],
+                "steered": [id for id, mark in marks if mark.prompt[place]],
             }
         )
     return {
         "type": "prompt",
         "tokens": shown,
-        "new_steered": [id for id, mark in marks.items() if mark.new],
+        "new_steered": [id for id, mark in marks if mark.new],
         "unknown": prompt.ids.count(model.tokenizer.unk_token_id),
-        "nowhere": [id for id, mark in marks.items() if not any(mark.prompt) and not mark.new],
+        "nowhere": [id for id, mark in marks if not any(mark.prompt) and not mark.new],
     }
 
 

@@ -60,10 +60,12 @@ def _name(source: SteeringSource, of: int, number: int) -> str:
 
 def _placed(source: SteeringSource, use: SteeringUse) -> str | None:
     """What puts a vector at other tokens than its own; None: nothing has to."""
-    own = source.own_use
     if isinstance(source.steering, Adapter):
         return None
-    if (own.positions, own.span) == (use.positions, use.span):
+    trained, texts = source.own_use, source.steering.spans.values()
+    if (trained.positions, trained.span) == (use.positions, use.span) and (
+        not use.span or use.span in texts
+    ):
         return None
     if not use.span:
         return f"{{}}.at({use.positions!r})"

@@ -20,14 +20,17 @@ from oocr.errors import InputError
 from oocr.io import Record
 from oocr.models.sources.bundled import millions
 from oocr.play.curve import POINTS, SMALL, curve_events
-from oocr.play.guard import MOST_BYTES, Guard
+from oocr.play.guard import Guard
 from oocr.play.lane import takes_turns, text_events
 from oocr.play.recipe import as_python, as_yaml
-from oocr.play.settings import Asked, CurveRequest, RecipeRequest, TextRequest, TextSettings
+from oocr.play.settings import CurveRequest, RecipeRequest, TextRequest, TextSettings
 from oocr.play.sources import Playground
 from oocr.play.turns import Event, Turns
 
 PAGE = Path(__file__).parent / "page"
+MOST_BYTES = 200_000
+"""Of a request."""
+
 KINDS = {
     ".html": "text/html",
     ".css": "text/css",
@@ -75,13 +78,6 @@ def play_app(play: Playground, key: str, opening: TextSettings | None = None) ->
 
         return _streamed(turns.events(asked.client, asked.lane, work, rank=1, pauses=POINTS))
 
-    async def cancel(request: Request) -> Response:
-        asked, refused = await _body(request, Asked)
-        if asked is None:
-            return refused
-        turns.cancel(asked.client, asked.lane)
-        return JSONResponse({})
-
     async def recipe(request: Request) -> Response:
         asked, refused = await _body(request, RecipeRequest)
         if asked is None:
@@ -100,7 +96,7 @@ def play_app(play: Playground, key: str, opening: TextSettings | None = None) ->
         yield
         turns.close()
 
-    posts = {"text": text, "curve": curve, "cancel": cancel, "recipe": recipe}
+    posts = {"text": text, "curve": curve, "recipe": recipe}
     return Starlette(
         routes=[
             Route("/api/start", start),

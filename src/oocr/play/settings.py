@@ -47,7 +47,10 @@ class TextSettings(Record):
     `colour`: the vector whose projection colours the tokens; "": none.
     """
 
-    prompt: Annotated[str, Field(min_length=1, max_length=LONGEST_TEXT)] | tuple[Turn, ...]
+    prompt: (
+        Annotated[str, Field(min_length=1, max_length=LONGEST_TEXT)]
+        | Annotated[tuple[Turn, ...], Field(min_length=1)]
+    )
     steering: Annotated[tuple[SteeringUse, ...], Field(max_length=8)] = ()
     colour: Annotated[str, Field(max_length=300)] = ""
     options: Annotated[tuple[Text, ...], Field(max_length=64)] = ()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -63,8 +63,10 @@ class SteeringSource:
                 "from:last": "from:last",
             }
             return SteeringUse(id=self.id, positions=fixed[vector.positions])
+        (name,) = names
         begins: Positions = "from:span" if vector.positions.startswith(FROM) else "span"
-        return SteeringUse(id=self.id, positions=begins, span=vector.spans[names[0]])
+        # A file may have no text for its span: the name shows what is to be filled in.
+        return SteeringUse(id=self.id, positions=begins, span=vector.spans.get(name, name))
 
     def describe(self) -> dict[str, object]:
         """What the page shows of it."""
@@ -126,13 +128,18 @@ def applied(source: SteeringSource, use: SteeringUse) -> Vector | Adapter:
 
 
 def used(
-    sources: Mapping[str, SteeringSource], uses: tuple[SteeringUse, ...]
+    sources: Mapping[str, SteeringSource], uses: Iterable[SteeringUse]
 ) -> list[tuple[SteeringSource, SteeringUse]]:
     """The sources in use with how, but for those of strength 0; InputError: an unknown id."""
-    for use in uses:
-        if use.id not in sources:
-            raise InputError(f"steering {use.id!r}: not loaded here; allowed: {', '.join(sources)}")
-    return [(sources[use.id], use) for use in uses if use.strength != 0]
+    pairs = [(source_of(sources, use.id), use) for use in uses]
+    return [(source, use) for source, use in pairs if use.strength != 0]
+
+
+def source_of(sources: Mapping[str, SteeringSource], id: str) -> SteeringSource:
+    """The source of an id; InputError: there is none."""
+    if id not in sources:
+        raise InputError(f"steering {id!r}: not loaded here; allowed: {', '.join(sources)}")
+    return sources[id]
 
 
 @dataclass(frozen=True, slots=True)

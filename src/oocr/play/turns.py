@@ -101,21 +101,19 @@ class Turns:
             return
         ticket = Ticket(client, lane)
         self._tickets.append(ticket)
-        if ahead:
-            yield {"type": "waiting", "ahead": ahead}
         events: asyncio.Queue[Event | None] = asyncio.Queue()
         loop = asyncio.get_running_loop()
-        running: list[Iterator[Event]] = []
+        running: Iterator[Event] | None = None
 
         def put(event: Event | None) -> None:
             if not loop.is_closed():
                 loop.call_soon_threadsafe(events.put_nowait, event)
 
         def at_work() -> None:
+            nonlocal running
             try:
-                if not running:
-                    running.append(iter(() if ticket.cancelled else work()))
-                for event in running[0]:
+                running = running or work()
+                while not ticket.cancelled and (event := next(running, None)):
                     if ticket.cancelled:
                         break
                     put(event)
@@ -125,13 +123,14 @@ class Turns:
             except Exception as error:
                 put({"type": "error", "message": message_of(error)})
             # What it attached to the model is taken off here, in the model's thread.
-            close = getattr(running[0], "close", None) if running else None
-            if close is not None:
+            if close := getattr(running, "close", None):
                 close()
             put({"type": "cancelled"} if ticket.cancelled else None)
 
         self._thread.submit(at_work, rank)
         try:
+            if ahead:
+                yield {"type": "waiting", "ahead": ahead}
             while (event := await events.get()) is not None:
                 yield event
                 if event["type"] == "cancelled":

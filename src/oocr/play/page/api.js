@@ -32,7 +32,6 @@ async function ask(path, body, signal) {
 
 export const start = async () => (await ask("start")).json();
 export const recipe = async (settings) => (await ask("recipe", { settings })).json();
-export const cancel = (lane) => ask("cancel", { client, lane }).catch(() => {});
 
 // The events of a stream, each as soon as it is here.
 export async function* events(path, body, signal) {

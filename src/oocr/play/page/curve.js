@@ -15,7 +15,7 @@ export class Curve {
     this.key = "";
     new ResizeObserver(() => this.draw()).observe($("plot"));
     const choose = (event) => {
-      if (!this.about || event.buttons !== 1) return;
+      if (!this.about || event.buttons !== 1 || !event.target.closest("svg")) return;
       const box = $("plot").getBoundingClientRect();
       const value = FROM + ((event.clientX - box.left - LEFT) / (box.width - LEFT - RIGHT)) * (TO - FROM);
       this.onStrength(Math.round(Math.max(-1, Math.min(3, value)) * 20) / 20);
@@ -24,7 +24,12 @@ export class Curve {
     $("plot").addEventListener("pointermove", choose);
   }
 
-  stop() { this.abort?.abort(); this.abort = null; this.key = ""; }
+  stop() {
+    this.abort?.abort();
+    this.abort = null;
+    this.key = "";
+    $("curve").classList.remove("running");
+  }
 
   clear() {
     this.stop();

@@ -42,6 +42,7 @@ export class Lane {
   stop() {
     this.abort?.abort();
     this.abort = null;
+    this.root.classList.remove("running");
   }
 
   // Ask for a text; the old one stays until the first event of the new one. Resolves true at its end.
@@ -67,10 +68,7 @@ export class Lane {
       if (!(error instanceof Refused)) on({ type: "gone" });
       return false;
     } finally {
-      if (this.abort === abort) {
-        this.abort = null;
-        this.root.classList.remove("running");
-      }
+      if (this.abort === abort) this.stop();
     }
   }
 
@@ -204,6 +202,7 @@ export class Lane {
       const to = { ArrowRight: now + 1, ArrowLeft: Math.max(0, now - 1), Home: 0, End: this.tokens.length - 1 }[event.key];
       if (to === undefined || !this.tokens[to]) return;
       event.preventDefault();
+      this.tokens[to].node.scrollIntoView({ block: "nearest" });
       this.show(this.tokens[to].node);
     });
   }

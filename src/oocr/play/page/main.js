@@ -1,6 +1,6 @@
 // The page: what was chosen becomes a state, the state becomes texts.
 import { $, el, signed } from "./dom.js";
-import { cancel, start as askStart, takeKey } from "./api.js";
+import { start as askStart, takeKey } from "./api.js";
 import { copied, showCode } from "./code.js";
 import { theme } from "./theme.js";
 import { active, asked, forServer, fresh, fromFragment, fromSaved, ofPrompt, settings, toFragment } from "./state.js";
@@ -57,7 +57,7 @@ function run(only = false) {
   layTitles();
   const one = (lane, uses) => {
     const wanted = settings(state, uses, options);
-    return lane.run(JSON.stringify(wanted), wanted, (event) => seen(lane, event));
+    return lane.run(JSON.stringify(wanted), wanted, (event) => seen(lane, event, uses));
   };
   const work = [];
   if (!only) {
@@ -80,7 +80,7 @@ function runSteered() {
   else { drawn = false; run(true); }
 }
 
-function seen(lane, event) {
+function seen(lane, event, uses) {
   if (event.type === "gone") { gone(); return; }
   if (drawn && lane === steered && steered.answered) setTimeout(runSteered);
   $("notice").hidden = true;
@@ -88,7 +88,7 @@ function seen(lane, event) {
   if (event.type === "options") bars();
   if (event.type === "prompt" && event.unknown) lane.say(`The model has no token for ${event.unknown === 1 ? "a word" : `${event.unknown} words`} of this prompt.`);
   if (event.type === "prompt") {
-    const spans = event.nowhere.map((id) => state.steering.find((use) => use.id === id)?.span).filter(Boolean);
+    const spans = event.nowhere.map((id) => uses.find((use) => use.id === id)).filter((use) => use?.positions.endsWith("span")).map((use) => use.span);
     if (event.nowhere.length) lane.say(spans.length ? `“${spans[0]}” does not stand in the prompt: nothing is added there.` : "It acts at no token of this text.");
     bars();
   }
@@ -126,7 +126,6 @@ function layTitles() {
   };
   toneOf(steered, state.steering);
   pinned.forEach((lane, i) => { lane.setTitle(titleOf(state.pins[i])); toneOf(lane, state.pins[i]); });
-  steered.root.classList.toggle("nothing", !uses.length);
   pinButton.hidden = state.pins.length >= MOST_PINS || !uses.length;
 }
 
@@ -136,7 +135,9 @@ function say() {
 }
 
 function stop() {
-  for (const lane of lanes()) if (lane.abort) { lane.stop(); lane.key = ""; cancel(lane.name); lane.status.textContent = "stopped"; }
+  for (const name of ["run", "curve"]) clearTimeout(later[name]);
+  drawn = false;
+  for (const lane of lanes()) if (lane.abort) { lane.stop(); lane.key = ""; lane.status.textContent = "stopped"; }
   curve.stop();
   refresh();
 }
@@ -148,11 +149,7 @@ function gone() {
 
 // ---- the curve -------------------------------------------------------------
 const focus = () => active(state.steering).find((use) => sources.has(use.id)) || state.steering.find((use) => sources.has(use.id));
-const curve = new Curve((value) => {
-  const use = focus();
-  if (!use || sources.get(use.id).only_whole) return;
-  setStrength(use, value);
-});
+const curve = new Curve((value) => { const use = focus(); if (use) setStrength(use, value); });
 
 function drawCurve() {
   const use = focus();
@@ -166,10 +163,7 @@ const code = () => showCode(settings(state, state.steering.filter((use) => sourc
 
 // ---- what is chosen --------------------------------------------------------
 function setStrength(use, value) {
-  use.strength = value;
-  const row = [...document.querySelectorAll(".row")].find((node) => node.dataset.id === use.id);
-  row?.refresh();
-  changed(use, "strength");
+  [...document.querySelectorAll(".row")].find((row) => row.dataset.id === use.id).setStrength(value);
 }
 
 function changed(use, what) {
@@ -262,8 +256,8 @@ function choosePreset(one) {
 // An answer becomes a turn of the chat.
 function goOn(lane) {
   if (!lane.whole || !state.prompt.trim()) return;
-  state.turns.push({ role: "user", content: state.prompt }, { role: "assistant", content: lane.newText });
-  state.prompt = state.preset = "";
+  state.turns.push({ role: "user", content: state.prompt }, { role: "assistant", content: state.begun + lane.newText });
+  state.prompt = state.begun = state.preset = "";
   showPrompt();
   if (state.set) drawFacets(sets.get(state.set), state, choosePreset);
   $("prompt").focus();
@@ -272,8 +266,10 @@ function goOn(lane) {
 function showPrompt() {
   $("prompt").value = state.prompt;
   $("system").value = state.system;
+  $("begun").value = state.begun;
   const chat = state.mode === "chat";
   $("system").hidden = !chat;
+  $("begun").hidden = !chat || !state.begun;
   for (const button of $("mode").children) button.setAttribute("aria-pressed", String(button.dataset.mode === state.mode));
   $("turns").replaceChildren(...(chat ? state.turns : []).map((turn, i) => el("p", { class: `turn ${turn.role}` }, el("b", {}, turn.role), el("span", {}, turn.content),
     el("button", { type: "button", class: "icon small-icon", "aria-label": "Take this turn and those after it away", onclick: () => { state.turns.splice(i); showPrompt(); run(); } }, "✕"))));
@@ -286,6 +282,7 @@ const grow = () => { const box = $("prompt"); box.style.height = "auto"; box.sty
 function written() {
   state.prompt = $("prompt").value;
   state.system = $("system").value;
+  state.begun = $("begun").value;
   if (state.preset && preset() && JSON.stringify(asked(state)) !== JSON.stringify(preset().prompt)) {
     state.preset = "";
     drawFacets(sets.get(state.set), state, choosePreset);
@@ -338,8 +335,7 @@ function begin() {
 }
 
 function listen() {
-  $("prompt").addEventListener("input", written);
-  $("system").addEventListener("input", written);
+  for (const id of ["prompt", "system", "begun"]) $(id).addEventListener("input", written);
   $("write").addEventListener("submit", (event) => { event.preventDefault(); if ($("run").classList.contains("stop")) stop(); else { untouched.key = steered.key = ""; run(); } });
   const field = (id, name) => $(id).addEventListener("change", () => {
     if ($(id).reportValidity() && Number.isFinite($(id).valueAsNumber)) { state[name] = $(id).valueAsNumber; showFields(); run(); }
@@ -358,7 +354,6 @@ function listen() {
   $("link").addEventListener("click", () => { history.replaceState(null, "", toFragment(state)); copied($("link"), location.href); });
   $("code").addEventListener("click", code);
   $("help").addEventListener("click", () => $("help-dialog").showModal());
-  addEventListener("hashchange", () => { const address = fromFragment(location.hash); if (address) location.reload(); });
   addEventListener("keydown", keys);
 }
 
@@ -384,6 +379,8 @@ function keys(event) {
   if (act) { event.preventDefault(); act(); }
 }
 
+// Another address in the same tab: with the key of a server that was started anew, or with another state.
+addEventListener("hashchange", () => { if (location.hash.startsWith("#key=") || fromFragment(location.hash)) location.reload(); });
 takeKey();
 theme();
 try {

@@ -1,6 +1,6 @@
 // What the page shows, as one object that the address can hold.
 export const DEFAULTS = {
-  mode: "raw", prompt: "", system: "", turns: [], set: "", preset: "",
+  mode: "raw", prompt: "", system: "", begun: "", turns: [], set: "", preset: "",
   steering: [], pins: [], colour: "", newTokens: 24, temperature: 0, seed: 0,
 };
 
@@ -39,6 +39,7 @@ const isUse = (use) => use && typeof use.id === "string" && Number.isFinite(use.
 export function asked(state) {
   if (state.mode !== "chat") return state.prompt;
   const turns = [...state.turns, { role: "user", content: state.prompt }];
+  if (state.begun) turns.push({ role: "assistant", content: state.begun });
   return state.system.trim() ? [{ role: "system", content: state.system }, ...turns] : turns;
 }
 
@@ -56,12 +57,13 @@ export function settings(state, uses, options) {
   };
 }
 
-// A prompt of the server's as parts of the state.
+// A prompt of the server's as parts of the state; an assistant's last turn is the beginning of the answer.
 export function ofPrompt(prompt) {
-  if (typeof prompt === "string") return { mode: "raw", prompt, system: "", turns: [] };
+  if (typeof prompt === "string") return { mode: "raw", prompt, system: "", begun: "", turns: [] };
   const turns = prompt.filter((turn) => turn.role !== "system");
   const system = prompt.find((turn) => turn.role === "system")?.content || "";
-  return { mode: "chat", prompt: turns.at(-1)?.content || "", system, turns: turns.slice(0, -1) };
+  const begun = turns.at(-1)?.role === "assistant" ? turns.pop().content : "";
+  return { mode: "chat", prompt: turns.at(-1)?.content || "", system, begun, turns: turns.slice(0, -1) };
 }
 
 // The state of a saved page; the question that it asks is found among the runs'.

@@ -36,15 +36,18 @@ function row(use, source, changed) {
     range.setAttribute("aria-valuetext", strength(use.strength));
   };
   const setStrength = (value) => {
-    if (!Number.isFinite(value)) return;
+    if (!Number.isFinite(value) || source.only_whole) return;
     use.strength = Math.max(-1000, Math.min(1000, value));
     if (use.on === false && use.strength !== 0) { use.on = true; on.checked = true; root.classList.remove("off"); }
     show();
     changed(use, "strength");
   };
-  // Near 0 and 1 the slider is drawn to them.
-  const drawn = (value) => [0, 1].find((whole) => Math.abs(value - whole) < 0.06) ?? value;
-  range.addEventListener("input", () => setStrength(drawn(Number(range.value))));
+  // A pointer near 0 or 1 is drawn to them; keys go by single steps.
+  let pointed = false;
+  const nearest = (value) => [0, 1].find((whole) => Math.abs(value - whole) < 0.06) ?? value;
+  range.addEventListener("pointerdown", () => { pointed = true; });
+  for (const end of ["pointerup", "pointercancel", "keydown"]) range.addEventListener(end, () => { pointed = false; });
+  range.addEventListener("input", () => setStrength(pointed ? nearest(range.valueAsNumber) : range.valueAsNumber));
   range.addEventListener("dblclick", () => setStrength(1));
   exact.addEventListener("input", () => setStrength(exact.valueAsNumber));
   on.addEventListener("change", () => { use.on = on.checked; root.classList.toggle("off", !on.checked); changed(use, "on"); });
@@ -58,7 +61,7 @@ function row(use, source, changed) {
   );
   if (source.kind !== "LoRA") root.append(where(use, source, changed));
   show();
-  root.refresh = show;
+  root.setStrength = setStrength;
   return root;
 }
 
