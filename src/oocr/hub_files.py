@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 from oocr.errors import InputError
 from oocr.io import command_line
@@ -51,7 +51,8 @@ class HubPath:
     path: str | None = None
 
     def __str__(self) -> str:
-        kind, at = "datasets/" * (self.kind == "dataset"), f"@{self.revision}" * bool(self.revision)
+        kind = "datasets/" if self.kind == "dataset" else ""
+        at = f"@{quote(self.revision, safe='')}" if self.revision else ""
         return f"hf://{kind}{self.id}{at}" + (f"/{self.path}" if self.path else "")
 
     @property

@@ -13,10 +13,12 @@ from typing import Any
 import pytest
 import torch
 
-from oocr.errors import InputError
+from oocr.errors import InputError, RunError
 from oocr.hub_files import HubPath, hub_path, spelled
+from oocr.models.sources.bundled import NamedModel
+from oocr.publish import base_model as base_of
 from oocr.publish.contents import is_local
-from oocr.publish.upload import check_repository
+from oocr.publish.upload import check_access, check_repository, upload
 from oocr.steering.vectors import Vector
 from tests.command_line import Call
 from tests.hub_stand_in import HubStandIn
@@ -205,6 +207,7 @@ def test_what_is_not_there_is_said(results: dict[str, Any], name: str, message: 
         ("someone/japan@v1", HubPath("someone/japan", revision="v1")),
         ("hf://datasets/a/b@r/c/d.csv", HubPath("a/b", "dataset", "r", "c/d.csv")),
         ("hf:/a/b/v.safetensors", HubPath("a/b", path="v.safetensors")),
+        ("hf://a/b@refs%2Fpr%2F1/v.csv", HubPath("a/b", revision="refs/pr/1", path="v.csv")),
         ("runs/v.safetensors", None),
         ("./someone/japan", None),
         ("/a/b", None),
@@ -253,11 +256,43 @@ def test_a_base_that_is_a_path_must_be_named(call: Call, tmp_path: Path) -> None
         assert (code, message in err) == (2, True), err
 
 
+def test_a_base_that_comes_with_a_package_has_its_own_licence(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    models = {
+        name: NamedModel(name, tmp_path, licence, "pip install x")
+        for name, licence in (("mine", "MIT"), ("theirs", "Some Terms"))
+    }
+    monkeypatch.setattr(base_of, "named_models", lambda: models)
+    licences = [
+        base_of.base_model({"model": name}, given=None, licence=None, online=False).licence
+        for name in models
+    ]
+    assert licences == ["mit", None]
+
+
+def test_a_hub_that_breaks_off_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any, **__: Any) -> None:
+        raise OSError("connection reset")
+
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("huggingface_hub.HfApi.whoami", lambda self: {"name": "me"})
+    monkeypatch.setattr("huggingface_hub.HfApi.model_info", broken)
+    with pytest.raises(InputError, match=r"cannot be reached \(connection reset\)"):
+        check_access("me/japan", public=False)
+    for name in ("create_repo", "upload_folder"):
+        monkeypatch.setattr(f"huggingface_hub.HfApi.{name}", broken)
+    with pytest.raises(RunError, match="me/japan: not uploaded: connection reset"):
+        upload(Path(), "me/japan", public=False)
+
+
 def test_names_and_paths() -> None:
     for name in ("a/b--c", "a/b..c", "a", "a/b/c", "a/b.", "/b"):
         with pytest.raises(InputError):
             check_repository(name)
-    paths = ("/a/b", "~/x", "C:\\x", "../x", "file:///x", "tests/publish")
+    paths = ("/a/b", "~/x", "C:\\x", "../x", "file:///x", "tests/publish", "rows of /mnt/x/y.csv")
+    paths += ('["/data/a.pt"]',)
     assert [is_local(text) for text in paths] == [True] * len(paths)
     others = ("hf://a/b@c", "countries/capital/Japan", "gemma-3-270m", "google/gemma-3-270m")
+    others += ("https://x/y", "16 (in its config)", "5 tokens/s")
     assert [is_local(text) for text in others] == [False] * len(others)

@@ -125,16 +125,16 @@ def playground(
     probe_sets: dict[str, ProbeSet] = {}
     notes: list[str] = []
     for word, read in named:
-        found: Iterator[SteeringSource]
+        loaded: Iterator[SteeringSource]
         if isinstance(read, FinishedRun):
             sets = run_probe_sets(model, read)
             probe_sets |= {probe_set.id: probe_set for probe_set in sets}
-            found = run_sources(read)
+            loaded = run_sources(read)
         elif isinstance(read, VectorFile):
-            found = vector_sources(completing(read))
+            loaded = vector_sources(completing(read))
         else:
-            found = lora_sources(model, read)
-        for source in found:
+            loaded = lora_sources(model, read)
+        for source in loaded:
             if source.id in sources:
                 raise InputError(
                     f"{word}: {source.id} is there already; allowed: each once, names that differ"
@@ -260,10 +260,10 @@ def run_probe_sets(model: LanguageModel, run: FinishedRun) -> list[ProbeSet]:
     for task in tasks.test:
         arms: dict[str, str] = {}
         for method in ("vector", "adapter"):
-            own = [arm for arm in run.reported(method) if arm.member == task.member]
-            if not own:
+            trained = [arm for arm in run.reported(method) if arm.member == task.member]
+            if not trained:
                 continue
-            arm = min(own, key=lambda arm: arm.seed)
+            arm = min(trained, key=lambda arm: arm.seed)
             for source in _arm_sources(run, arm):
                 arms.setdefault(source.kind, source.id)
         if task.probes and arms:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from oocr.errors import InputError
-from oocr.models.sources.bundled import BUNDLED, named_models
+from oocr.models.sources.bundled import BUNDLED, GgufModel, NamedModel, named_models
 
 LICENCES = {"apache-2.0": "apache-2.0", "gemma terms of use": "gemma", "mit": "mit"}
 """A licence as models with a name have it, in small letters -> what the Hub calls it."""
@@ -18,16 +18,21 @@ _ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
 @dataclass(frozen=True, slots=True)
 class BaseModel:
-    """A base model: `name` in words, and what is known of it.
+    """A base model, and what is known of it.
 
-    `id` is on the Hub; None: it comes with this library. `licence` is what the Hub calls it; None:
-    not known.
+    `name` is its id on the Hub, unless it is not there (`on_hub`): then what `load_model` calls it.
+    `licence` is what the Hub calls it; None: not known.
     """
 
     name: str
-    id: str | None
     revision: str | None
     licence: str | None
+    on_hub: bool = True
+
+    @property
+    def words(self) -> str:
+        """Its name, and where it is if that is not the Hub."""
+        return self.name if self.on_hub else f"{self.name}, which comes with a Python package"
 
 
 def base_model(
@@ -45,22 +50,25 @@ def base_model(
         raise InputError("--base: missing; the file does not say which model it is for")
     revision = about.get("model_revision", about.get("base_revision")) if given is None else None
     if name in BUNDLED:
-        known = BUNDLED[name]
-        own = LICENCES.get(known.license.lower())
-        return BaseModel(known.origin, known.origin, revision, licence or own)
-    if name in named_models():
-        return BaseModel(f"{name}, which comes with oocr", None, None, licence or "apache-2.0")
+        return BaseModel(BUNDLED[name].origin, revision, licence or _known_licence(BUNDLED[name]))
+    if (packaged := named_models().get(name)) is not None:
+        return BaseModel(name, None, licence or _known_licence(packaged), on_hub=False)
     if not _ID.fullmatch(name) or Path(name).expanduser().exists():
         raise InputError(
             f"--base: missing; the base model is named by a path of this machine ({name}); give "
             "its id on the Hub"
         )
-    named = [model for model in BUNDLED.values() if model.origin == name]
-    own = LICENCES.get(named[0].license.lower()) if named else None
-    return BaseModel(name, name, revision, licence or own or (_licence(name) if online else None))
+    for model in BUNDLED.values():
+        if model.origin == name:
+            licence = licence or _known_licence(model)
+    return BaseModel(name, revision, licence or (_licence_on_card(name) if online else None))
 
 
-def _licence(id: str) -> str | None:
+def _known_licence(model: GgufModel | NamedModel) -> str | None:
+    return LICENCES.get(model.license.lower())
+
+
+def _licence_on_card(id: str) -> str | None:
     """What the base's card says; None: nothing, or it cannot be asked."""
     from huggingface_hub import HfApi
 
@@ -68,5 +76,5 @@ def _licence(id: str) -> str | None:
         card = HfApi().model_info(id, timeout=10).card_data
     except Exception:  # no network, no such model: the card says that it is not known
         return None
-    said = None if card is None else card.get("license")
-    return said if isinstance(said, str) else None
+    licence = None if card is None else card.get("license")
+    return licence if isinstance(licence, str) else None

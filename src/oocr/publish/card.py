@@ -110,9 +110,9 @@ def _data(repository: str, contents: Contents, base: BaseModel, claims: Sequence
         for claim in claims
         if math.isfinite(claim.found.value)
     ]
-    relation: dict[str, Any] = {} if base.id is None else {"base_model_relation": "adapter"}
+    relation: dict[str, Any] = {"base_model_relation": "adapter"} if base.on_hub else {}
     return ModelCardData(
-        base_model=base.id,
+        base_model=base.name if base.on_hub else None,
         license=base.licence,
         library_name="peft" if adapters else "oocr",
         pipeline_tag="text-generation",
@@ -154,10 +154,9 @@ def _file(repository: str, arm: PublishedArm) -> str:
 
 def _here(repository: str, contents: Contents, base: BaseModel) -> str:
     arm = contents.arms[0]
-    model = base.id or base.name.partition(",")[0]
     read = "read_vector" if isinstance(arm.steering, Vector) else "read_adapter"
     return (
-        f"import oocr\n\nmodel = oocr.load_model({model!r})\n"
+        f"import oocr\n\nmodel = oocr.load_model({base.name!r})\n"
         f"steering = oocr.{read}({_file(repository, arm)!r})\n"
         'print(oocr.generate(model, "…", steering))'
     )
@@ -174,7 +173,7 @@ def _llama(repository: str, contents: Contents, gguf: str, no_gguf: str) -> str:
 
 
 def _peft(repository: str, contents: Contents, base: BaseModel) -> str:
-    model = base.id or "MODEL"
+    model = base.name if base.on_hub else "MODEL"
     adapters = [arm for arm in contents.arms if isinstance(arm.steering, Adapter)]
     if adapters:
         place = adapters[0].place

@@ -68,9 +68,9 @@ def contents_of(given: Path) -> Contents:
 
 def _run_around(given: Path) -> RunFolder | None:
     """The finished run of whose arm this is the file (RUN/arms/ARM/FILE)."""
-    folder = given.resolve().parents[2] if len(given.resolve().parents) > 2 else given
-    is_arm = given.resolve().parents[1].name == "arms" if folder != given else False
-    return RunFolder(folder) if is_arm and (folder / "run.json").is_file() else None
+    arms = given.resolve().parent.parent
+    is_arm = arms.name == "arms" and (arms.parent / "run.json").is_file()
+    return RunFolder(arms.parent) if is_arm else None
 
 
 def _of_run(run: RunFolder) -> Contents:
@@ -112,12 +112,13 @@ def _has_path(value: object) -> bool:
     return isinstance(value, str) and is_local(value)
 
 
+_PATH = re.compile(r"(?:^|[\s\"'(=,;\[])(?:/\w|~\w*/|\.{1,2}/|file:|[A-Za-z]:[\\/]|\\\\)")
+"""The beginning of an absolute path, or of one that is relative to a folder, in a text."""
+
+
 def is_local(text: str) -> bool:
-    """Whether a text is a path of a machine: absolute, of a home, or there."""
-    if text.startswith("hf://"):
-        return False
-    windows = bool(re.match(r"[A-Za-z]:[\\/]|\\\\", text))
-    if windows or text.startswith(("/", "~/", "./", "../", "file:")):
+    """Whether a text has a path of a machine in it, or is one that is there."""
+    if _PATH.search(text):
         return True
     try:
         return "/" in text and Path(text).exists()

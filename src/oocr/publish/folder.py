@@ -40,7 +40,7 @@ def write_folder(
     """
     arms, left_out = [], dict[str, None]()
     for arm in contents.arms:
-        steering, paths = without_paths(arm.steering, base.id or base.name.partition(",")[0])
+        steering, paths = without_paths(arm.steering, base.name)
         left_out.update(dict.fromkeys(f"{name} (a path here)" for name in paths))
         arms.append(replace(arm, steering=steering))
     contents = replace(contents, arms=tuple(arms))
@@ -84,7 +84,7 @@ def _results(contents: Contents, base: BaseModel) -> dict[str, object]:
     run = contents.run
     claims = [] if run is None else run.claims
     return {
-        "base_model": base.id or base.name,
+        "base_model": base.name,
         "base_model_revision": base.revision,
         "arms": [{name: getattr(line, name) for name in names} for line in lines],
         "run": None

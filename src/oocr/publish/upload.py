@@ -29,26 +29,26 @@ def check_access(repository: str, *, public: bool) -> None:
             not asked for.
     """
     from huggingface_hub import HfApi, constants
-    from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError
-    from huggingface_hub.errors import RepositoryNotFoundError as NoRepository
+    from huggingface_hub.errors import (
+        HfHubHTTPError,
+        LocalTokenNotFoundError,
+        RepositoryNotFoundError,
+    )
 
     if constants.HF_HUB_OFFLINE:
         raise InputError("HF_HUB_OFFLINE is set: nothing can be uploaded; --dry-run works offline")
     api = HfApi()
     try:
         api.whoami()
+        private = bool(api.model_info(repository).private)
     except LocalTokenNotFoundError as error:
         raise InputError("not logged in to Hugging Face: hf auth login") from error
-    except HfHubHTTPError as error:
-        if error.response.status_code in (401, 403):
+    except RepositoryNotFoundError:
+        return
+    except Exception as error:  # refusals by the Hub, and the HTTP library's errors
+        if isinstance(error, HfHubHTTPError) and error.response.status_code in (401, 403):
             raise InputError("Hugging Face does not take the token: hf auth login") from error
         raise InputError(f"Hugging Face cannot be reached ({error})") from error
-    except Exception as error:  # the HTTP library's errors
-        raise InputError(f"Hugging Face cannot be reached ({error})") from error
-    try:
-        private = bool(api.model_info(repository).private)
-    except NoRepository:
-        return
     if private and public:
         raise InputError(
             f"--public: {repository} is there and private; make it public on its page first, or "

@@ -44,7 +44,7 @@ def publish(
         folder.mkdir()
         written = write_folder(folder, repository, contents, model, given)
         _show(console, folder, written)
-        console.print(f"  base       {escape(model.name)}, licence {model.licence or 'not known'}")
+        console.print(f"  base       {escape(model.words)}, licence {model.licence or 'not known'}")
         if dry_run:
             console.print("")
             console.print((folder / "README.md").read_text(encoding="utf-8"), markup=False)

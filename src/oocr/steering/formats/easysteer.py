@@ -44,10 +44,10 @@ def write_easysteer(
 
 def _entry(vector: Vector, *, everywhere: bool) -> dict[str, object]:
     if vector.direction.ndim > 1 or (vector.positions not in APPLY and not everywhere):
-        one = " of one span (vector.only(span))" if JOIN in vector.positions else ""
+        single = " of one span (vector.only(span))" if JOIN in vector.positions else ""
         raise InputError(
             f"positions: found {vector.positions!r}; EasySteer does not look for a span's text; "
-            f"allowed: a vector{one} at {', '.join(APPLY)}, or with everywhere=True (on the "
+            f"allowed: a vector{single} at {', '.join(APPLY)}, or with everywhere=True (on the "
             "command line --everywhere) at every token"
         )
     name, direction = f"layer.{vector.layer}", little_endian(vector)
