@@ -145,9 +145,9 @@ def fetch_vector(address: HubPath) -> HubFile:
         names = [name for name in _files(address) if name.endswith((".safetensors", ".gguf"))]
         vectors = [name for name in names if "adapter_model" not in name]
         if len(vectors) != 1:
-            found = f"found no {VECTOR}, but {some_of(vectors)}" if vectors else "found no vector"
+            fault = f"found no {VECTOR}, but {some_of(vectors)}" if vectors else "found no vector"
             raise InputError(
-                f"{address}: {found}; allowed: the address of one, {address}/FILE"
+                f"{address}: {fault}; allowed: the address of one, {address}/FILE"
             ) from error
         return fetch(replace(address, path=vectors[0]))
 

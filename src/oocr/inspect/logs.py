@@ -147,23 +147,23 @@ def _samples(
         about: dict[str, Any] = {"member": row["member"], "facet": row["facet"]}
         if example is not None and question is not None:
             about = metadata_of(example, row["member"], question)
-        said = str(row["chosen"] or "")
+        text = str(row["chosen"] or "")
         yield EvalSample(
             id=f"{row['member']}/{row['item']}" if several else row["item"],
             epoch=seeds.index(int(row["seed"] or 0)) + 1,
             input=content,
             choices=list(question.options) if question and question.options else None,
             target=row["answer"] if question is None else question.answer or list(question.accept),
-            messages=[*asked, ChatMessageAssistant(content=said)],
+            messages=[*asked, ChatMessageAssistant(content=text)],
             output=ModelOutput(
                 model=model,
-                choices=ModelOutput.from_content(model, said).choices,
+                choices=ModelOutput.from_content(model, text).choices,
                 usage=ModelUsage(),
             ),
             scores={
                 scorer: Score(
                     value=CORRECT if row["right"] else INCORRECT,
-                    answer=said,
+                    answer=text,
                     explanation=row.get("why") or None,
                     metadata=numbers or None,
                 )

@@ -188,9 +188,9 @@ class AskedPrompt:
     def continued(self, config: Any, longest: int, seed: int) -> tuple[list[str], dict[int, Any]]:
         """The answers to a request's `GenerateConfig`, and why those that did not end stopped."""
         limit = position_limits(self.model).longest
-        room = None if limit is None else limit - len(self.encoded.ids) + 1
+        left = None if limit is None else limit - len(self.encoded.ids) + 1
         wanted = config.max_tokens or longest
-        count = wanted if room is None else min(wanted, room)
+        count = wanted if left is None else min(wanted, left)
         if count < 1:
             return [""], {0: "model_length"}
         texts = generate(

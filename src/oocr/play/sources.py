@@ -185,8 +185,8 @@ def vector_sources(file: VectorFile) -> Iterator[SteeringSource]:
         several = len(file.layers) > 1
         id = f"{name}-{vector.layer}" if several else name
         given = {"layer": vector.layer, "positions": vector.positions, "site": vector.site}
-        own = file.format == "of this library"
-        arguments = "" if own else "".join(f", {key}={value!r}" for key, value in given.items())
+        ours = file.format == "of this library"
+        arguments = "" if ours else "".join(f", {key}={value!r}" for key, value in given.items())
         origin = f"oocr.read_vector({str(file.path)!r}{arguments})"
         label = f"{name}, block {vector.layer}" if several else name
         yield from steering_sources("vector", label, FILES, vector, file.path, origin, id)

@@ -70,7 +70,7 @@ class SteeringSource:
 
     def describe(self) -> dict[str, object]:
         """What the page shows of it."""
-        arm, own = self.steering, self.own_use
+        arm, use = self.steering, self.own_use
         facts: dict[str, object] = (
             {"blocks": ", ".join(map(str, arm.layers))}
             if isinstance(arm, Adapter)
@@ -81,7 +81,7 @@ class SteeringSource:
             "kind": self.kind,
             "label": self.label,
             "group": self.group,
-            "own": own.model_dump(),
+            "own": use.model_dump(),
             "colour": self.colour or ("" if isinstance(arm, Adapter) else self.id),
             "only_whole": isinstance(arm, Adapter) and bool(arm.config.get("use_dora")),
             "note": self.note,

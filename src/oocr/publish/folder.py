@@ -102,8 +102,8 @@ def _results(contents: Contents, base: BaseModel) -> dict[str, object]:
 
 def _check_no_paths(folder: Path, given: Path) -> None:
     """Refuse to go on if a text or a header names a folder of this machine."""
-    own = {Path.home(), Path.cwd(), given.resolve().parent, Path(tempfile.gettempdir())}
-    names = [str(path) for path in own if len(path.parts) > 1]
+    folders = {Path.home(), Path.cwd(), given.resolve().parent, Path(tempfile.gettempdir())}
+    names = [str(path) for path in folders if len(path.parts) > 1]
     for path in _files(folder):
         text = _readable(path)
         for name in names:

@@ -69,8 +69,8 @@ export function ofPrompt(prompt) {
 // The state of a saved page; the question that it asks is found among the runs'.
 export function fromSaved(saved, sets) {
   if (!saved) return {};
-  const same = (one) => JSON.stringify(one.prompt) === JSON.stringify(saved.prompt);
-  const set = sets.find((one) => one.presets.some(same));
+  const same = ({ prompt }) => JSON.stringify(prompt) === JSON.stringify(saved.prompt);
+  const set = sets.find(({ presets }) => presets.some(same));
   return {
     ...ofPrompt(saved.prompt), set: set?.id || "", preset: set?.presets.find(same).id || "",
     steering: saved.steering.map((use) => ({ ...use, on: true })),
