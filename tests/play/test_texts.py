@@ -15,6 +15,7 @@ from oocr.errors import RunError
 from oocr.evals.probes import Probes
 from oocr.play.lane import takes_turns, text_events
 from oocr.play.reader import Reader
+from oocr.play.recipe import as_python
 from oocr.play.settings import TextSettings
 from oocr.play.sources import Playground
 from oocr.steering.adapters import Adapter
@@ -180,6 +181,8 @@ def test_a_vector_whose_file_has_no_text_for_its_span(play: Playground) -> None:
     settings = TextSettings(prompt="The people speak", steering=(use,), new_tokens=1)
     events = list(text_events(play.model, {source.id: without}, settings))
     assert of_type(events, "prompt")[0]["nowhere"] == [source.id]
+    program = as_python(replace(play, sources={source.id: without}), settings)
+    assert "spans={'span': 'codename'}" in program  # by itself the vector would be refused
 
 
 def test_numbers_that_are_not_finite_are_said(client: Client, play: Playground) -> None:

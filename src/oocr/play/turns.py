@@ -113,7 +113,7 @@ class Turns:
             nonlocal running
             try:
                 running = running or work()
-                while not ticket.cancelled and (event := next(running, None)):
+                for event in () if ticket.cancelled else running:
                     if ticket.cancelled:
                         break
                     put(event)
