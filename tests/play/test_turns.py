@@ -108,10 +108,12 @@ def test_who_goes_away_while_waiting_is_forgotten() -> None:
 
 def test_what_nobody_wants_any_more_computes_nothing() -> None:
     begun: list[int] = []
-    gate = threading.Semaphore(1)
+    gate, second = threading.Semaphore(1), threading.Event()
 
     def counting() -> Iterator[Event]:
         for number in range(9):
+            if number == 1:
+                second.set()
             gate.acquire(timeout=10)
             begun.append(number)
             yield {"type": "point"}
@@ -120,10 +122,10 @@ def test_what_nobody_wants_any_more_computes_nothing() -> None:
         turns, other = Turns(), Work()
         points = turns.events("a", "curve", counting, pauses=("point",), rank=1)
         await anext(points)
+        await asyncio.to_thread(second.wait, 10)
         busy = asyncio.create_task(listed(turns, other, "b"))
         await asyncio.sleep(0.05)
-        gate.release(9)
-        await asyncio.sleep(0.05)  # the other is at work, the third point waits
+        gate.release(9)  # then comes the other, which is more urgent than the third point
         await points.aclose()  # type: ignore[attr-defined]
         other.go.set()
         await busy
