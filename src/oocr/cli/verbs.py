@@ -290,7 +290,7 @@ def export(
         str,
         Option(
             help="a vector: gguf (llama.cpp, repeng), peft, lm-eval, vllm-lens, easysteer, "
-            "neuronpedia; a run: inspect, lm-eval-task"
+            "neuronpedia; a run: inspect, lm-eval-task, tensorboard, wandb, trackio, mlflow"
         ),
     ],
     out: Annotated[Path, Option(help="the file to write; for peft and runs a folder")],

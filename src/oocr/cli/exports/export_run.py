@@ -19,20 +19,20 @@ from oocr.runs.folder import RunFolder
 class RunFormat:
     """How a run is written; `write` fills a new folder and returns how its tool reads it.
 
-    `extra` is what has to be installed for it, and `module` a module that this brings.
+    `extra` is what has to be installed for it, and `modules` are those of which one must be there.
     """
 
     write: Callable[[RunFolder, Path], str]
     extra: str = ""
-    module: str = ""
+    modules: tuple[str, ...] = ()
 
 
 def export_run(folder: Path, to: str, out: Path, console: Console) -> None:
     """Write a run for another tool into a new folder, and print how that tool reads it."""
     format = RUN_FORMATS[to]
-    if format.module and find_spec(format.module) is None:
+    if format.modules and not any(map(find_spec, format.modules)):
         raise InputError(
-            f"--to {to}: {format.module} is not installed; install it with: "
+            f"--to {to}: {format.modules[0]} is not installed; install it with: "
             f"pip install 'oocr[{format.extra}]'"
         )
     check_output(out, inputs=[folder])
@@ -66,8 +66,23 @@ def _inspect(run: RunFolder, out: Path) -> str:
     return write_logs(run, out)
 
 
+def _tracked(to: str, *instead: str) -> RunFormat:
+    """A tracker of this name, which is also that of its extra; `instead`: packages as good."""
+
+    def write(run: RunFolder, out: Path) -> str:
+        from oocr.tracking.trackers import TRACKERS, write_tracked
+
+        return write_tracked(run, TRACKERS[to], out)
+
+    return RunFormat(write, extra=to, modules=(to, *instead))
+
+
 RUN_FORMATS = {
-    "inspect": RunFormat(_inspect, extra="inspect", module="inspect_ai"),
+    "inspect": RunFormat(_inspect, extra="inspect", modules=("inspect_ai",)),
     "lm-eval-task": RunFormat(_lm_eval_task),
+    "tensorboard": _tracked("tensorboard", "tensorboardX"),
+    "wandb": _tracked("wandb"),
+    "trackio": _tracked("trackio"),
+    "mlflow": _tracked("mlflow"),
 }
 """What a run is written for."""
