@@ -41,6 +41,11 @@ HUB_FILE = "hub_file"
 """Where a vector's or LoRA's `about` keeps its address, with the commit."""
 
 
+def is_file_name(name: str) -> bool:
+    """Whether a name ends as files do, and as no repository's does."""
+    return bool(_ENDINGS.search(name.lower()))
+
+
 @dataclass(frozen=True, slots=True)
 class HubPath:
     """A repository, and a file or folder of it; `str` gives its address."""
@@ -86,7 +91,7 @@ def hub_path(given: str | os.PathLike[str], *, ids: bool = True) -> HubPath | No
             match["path"],
         )
     match = _ID.fullmatch(text) if ids else None
-    if match is None or _ENDINGS.search(text) or Path(text).exists():
+    if match is None or is_file_name(text) or Path(text).exists():
         return None
     return HubPath(match["id"], revision=match["revision"])
 

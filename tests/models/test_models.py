@@ -147,6 +147,8 @@ def test_unreachable_hub(hub_cache: Path, monkeypatch: pytest.MonkeyPatch) -> No
     [
         ("./nowhere", "no such file or folder"),
         ("nowhere.gguf", "no such file or folder"),
+        ("nowhere.safetensors", "no such file or folder"),
+        ("vectors/nowhere.PT", "no such file or folder"),
         ("", "no such file or folder"),
         ("a b", "no such file or folder"),
         ("a//b", "no such file or folder"),

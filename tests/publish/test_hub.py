@@ -166,6 +166,18 @@ def test_ids_are_taken_where_files_are(results: dict[str, Any], hub: HubStandIn)
     assert bytes.fromhex(results["file"]) == data
 
 
+def test_a_file_of_the_hub_is_read_under_its_address(results: dict[str, Any]) -> None:
+    for name, title in (
+        ("read lora", "hf://me/lora: LoRA, this library's"),
+        ("read file", "hf://me/japan/vector.safetensors: vector, of this library"),
+        ("read rows", "hf://datasets/me/rows/train.jsonl: "),
+    ):
+        code, out, _ = results[name]
+        assert (code, out.startswith(title), "snapshots" in out) == (0, True, False), out
+    code, _, err = results["read card"]
+    assert (code, "hf://me/japan/README.md" in err, "snapshots" in err) == (2, True, False), err
+
+
 def test_other_clients_load_it(results: dict[str, Any]) -> None:
     assert results["peft"] is True
     assert results.get("datasets", len(ROWS)) == len(ROWS)

@@ -112,17 +112,31 @@ def _rows_of(examples: Sequence[Example]) -> list[Row]:
 
 
 def _describe(path: Path, console: Console, reader: ModelReader | None, rows: int) -> None:
-    say = console.print
-    ending = path.suffix.lower()
-    if (address := hub_path(path)) is not None:
-        path = _fetched(address)
-        say(f"{address}")
-        ending = path.suffix.lower()
+    if (address := hub_path(path)) is None:
+        return _describe_here(path, console, console.print, reader, rows)
+    local = _fetched(address)
+
+    def named(text: str) -> str:
+        """A text with the address in place of the path in Hugging Face's cache."""
+        return text.replace(str(local), str(address))
+
+    def say(text: str) -> None:
+        console.print(named(text))
+
+    try:
+        return _describe_here(local, console, say, reader, rows)
+    except InputError as error:
+        raise InputError(named(str(error))) from error
+
+
+def _describe_here(
+    path: Path, console: Console, say: Say, reader: ModelReader | None, rows: int
+) -> None:
     if not path.exists():
         raise InputError(f"{path}: there is no such file")
-    if path.is_dir() or ending in WEIGHT_ENDINGS or is_gguf(path):
+    if path.is_dir() or path.suffix.lower() in WEIGHT_ENDINGS or is_gguf(path):
         return describe_weights(path, say)
-    return _data(open_source(path), console, reader, rows)
+    return _data(open_source(path), console, say, reader, rows)
 
 
 def _fetched(address: HubPath) -> Path:
@@ -133,9 +147,11 @@ def _fetched(address: HubPath) -> Path:
     return fetch_vector(address).local if adapter is None else adapter.local
 
 
-def _data(file: SourceFile, console: Console, reader: ModelReader | None, rows: int) -> None:
+def _data(
+    file: SourceFile, console: Console, say: Say, reader: ModelReader | None, rows: int
+) -> None:
     """Describe a file of rows, questions, texts or results."""
-    path, say = file.path, console.print
+    path = file.path
     if file.format == "YAML":
         return _yaml(path, say, rows)
     if file.format == "JSON" and (document := one_object(file.source.text)):

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from oocr.errors import InputError
+from oocr.hub_files import is_file_name
 from oocr.io import command_line
 from oocr.models.checkpoint import INDEX, WHOLE, files_of_index
 from oocr.models.quiet import quiet
@@ -19,7 +20,7 @@ def is_path(name: str) -> bool:
         name.startswith(("/", ".", "~"))
         or name.count("/") > 1
         or bool({"\\", " "} & set(name))
-        or name.lower().endswith(".gguf")
+        or is_file_name(name)
     )
 
 
