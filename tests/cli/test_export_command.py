@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 import torch
 
+from oocr.errors import InputError
 from oocr.steering.formats import read_gguf, write_gguf
+from oocr.steering.formats.gguf_lora import read_gguf_lora
 from oocr.steering.vectors import Vector
 from tests.command_line import Call
 from tests.tiny_gguf import write_header, write_tiny_gguf
@@ -127,6 +129,17 @@ def test_a_lora_in_gguf_is_told(call: Call, tmp_path: Path) -> None:
     path = write_header(tmp_path / "lora.gguf", "llama", fields, pair)
     code, out, _ = call("read", path)
     assert (code, "LoRA, in GGUF (llama)" in out, "8 (in the file)" in out) == (0, True, True)
+
+
+def test_a_llamas_lora_in_gguf_is_told_without_its_base(call: Call, tmp_path: Path) -> None:
+    pair = {f"blk.1.attn_q.weight.lora_{part}": np.ones((2, 2), np.float32) for part in "ab"}
+    fields = {"general.type": "adapter", "adapter.type": "lora", "adapter.lora.alpha": 8.0}
+    path = write_header(tmp_path / "lora.gguf", "llama", fields, pair)
+    code, out, err = call("read", path)
+    assert (code, err) == (0, "")
+    assert "its base is needed to use it" in out
+    with pytest.raises(InputError, match="rotary order"):
+        read_gguf_lora(path)
 
 
 def test_a_bare_vector_is_exported_by_options(call: Call, model: Path, tmp_path: Path) -> None:

@@ -8,8 +8,11 @@ from typing import Any
 
 import polars as pl
 import pytest
+from rich.console import Console
 
-from oocr.charts.pieces import number
+from oocr.charts.pieces import interval_text, number
+from oocr.claims.records import Claim, Estimate
+from oocr.report.terminal import verdict_table
 from tests.fake_run import fake_run
 from tests.report_page import SMALL, Page, page_of
 
@@ -170,3 +173,16 @@ def _row(table: pl.DataFrame, **wanted: Any) -> dict[str, Any]:
 )
 def test_numbers(value: float | None, text: str) -> None:
     assert number(value) == text
+
+
+def test_an_interval_over_one_unit_is_not_printed_as_one() -> None:
+    assert interval_text(0.5, 0.25, 0.75) == "0.50 [0.25, 0.75]"
+    assert interval_text(0.0, 0.0, 0.0) == "0.00 (no interval)"
+    estimate = Estimate(value=0.0, low=0.0, high=0.0, n="1 probe group")
+    words = {"measure": "m", "verdict": "cannot be tested", "rule": "r", "command": "c"}
+    claim = Claim.model_validate({"id": "a", "claim": "w", "found": estimate, **words})
+    assert "0 (no interval), 1 probe group" in claim._repr_html_()
+    console = Console(width=100)
+    with console.capture() as printed:
+        console.print(verdict_table([claim]))
+    assert "0.00 (no interval)" in printed.get()

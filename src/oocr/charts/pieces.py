@@ -151,9 +151,14 @@ def straight_line(colour: str, width: float = 1.5, *, x: Any = None, y: Any = No
 
 
 def interval_text(value: float, low: float | None, high: float | None, digits: int = 2) -> str:
-    """A value with its interval, if it has one: "0.83 [0.71, 0.92]"."""
+    """A value with its interval: "0.83 [0.71, 0.92]"; alone, if it has none.
+
+    An interval of no width is none: it is over one unit.
+    """
     if low is None or high is None:
         return number(value, digits)
+    if low == high:
+        return f"{number(value, digits)} (no interval)"
     return f"{number(value, digits)} [{number(low, digits)}, {number(high, digits)}]"
 
 

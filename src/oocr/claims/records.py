@@ -53,7 +53,9 @@ class _Measured(Record):
         """Rows of a notebook's table."""
         facts: dict[str, object] = {"id": self.id}
         if (found := self.found) is not None:
-            facts["found"] = f"{found.value:.3g} [{found.low:.3g}, {found.high:.3g}], {found.n}"
+            ends = f"[{found.low:.3g}, {found.high:.3g}]"
+            interval = "(no interval)" if found.low == found.high else ends
+            facts["found"] = f"{found.value:.3g} {interval}, {found.n}"
         facts |= {} if self.base is None else {"untouched model": f"{self.base:.3g}"}
         facts |= {null.name: f"{null.value:.3g}" for null in self.nulls}
         return facts if self.ceiling is None else {**facts, "ceiling": f"{self.ceiling:.3g}"}

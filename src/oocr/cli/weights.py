@@ -13,6 +13,7 @@ from oocr.models.gguf.header import Counted, GgufHeader, read_gguf_header
 from oocr.models.gguf.model import model_parts
 from oocr.models.gguf.split import split_parts
 from oocr.steering.formats.adapter_config import CONFIG, inner_adapter
+from oocr.steering.formats.gguf_lora import read_gguf_lora
 from oocr.steering.formats.gguf_vector import GGUF, is_gguf_file
 from oocr.steering.formats.lora import read_adapter
 from oocr.steering.formats.tensor_files import TENSOR_FILES, content_of
@@ -48,7 +49,7 @@ def _is_lora(path: Path) -> bool:
 
 
 def _adapter(path: Path, say: Say, whose: str) -> None:
-    adapter = read_adapter(path)
+    adapter = read_gguf_lora(path, to_describe=True) if is_gguf_file(path) else read_adapter(path)
     fields = {"tensors": len(adapter.tensors), **adapter.facts}
     fields["rank"] = f"{fields['rank']} (from the shapes)"
     others = {name: text for name, text in adapter.about.items() if name != "alpha"}

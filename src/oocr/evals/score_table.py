@@ -11,7 +11,7 @@ import polars as pl
 
 from oocr import html, stats
 from oocr.charts.arms import Arm, arms_in, is_null, without_sweeps
-from oocr.charts.pieces import number
+from oocr.charts.pieces import interval_text
 from oocr.engine.forward import Intervention, start_block
 from oocr.errors import InputError
 from oocr.evals.probes import Probes, arm_columns
@@ -260,8 +260,7 @@ class Scores:
         lines: dict[tuple[str, str], dict[Arm, str]] = {}
         for line in intervals.iter_rows(named=True):
             facet = line["facet"] if line["counted"] else f"{line['facet']} (does not count)"
-            ends = f"[{number(line['low'])}, {number(line['high'])}]"
-            cell = f"{number(line['value'])} {ends}"
+            cell = interval_text(line["value"], line["low"], line["high"])
             lines.setdefault((line["part"], facet), {})[Arm(line["arm"], line["control"])] = cell
         return html.table(
             ["part", "facet", *(arm.label for arm in arms)],

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from oocr.charts.pieces import number
+from oocr.charts.pieces import interval_text, number
 from oocr.claims.records import Claim
 from oocr.io import command_line
 from oocr.publish.base_model import BaseModel
@@ -129,7 +129,7 @@ def _claim(claim: Claim) -> dict[str, str]:
     return {
         "claim": claim.claim.replace("|", "\\|"),
         "verdict": claim.verdict,
-        "found": f"{number(found.value)} [{number(found.low)}, {number(found.high)}], {found.n}",
+        "found": f"{interval_text(found.value, found.low, found.high)}, {found.n}",
         "measure": claim.measure.replace("|", "\\|"),
         "base": "–" if claim.base is None else number(claim.base),
         "nulls": nulls or "–",

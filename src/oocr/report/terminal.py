@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from oocr.charts.arms import Arm
-from oocr.charts.pieces import number
+from oocr.charts.pieces import interval_text, number
 from oocr.claims.page_claims import PaperVerdict
 from oocr.claims.records import Claim, Estimate, Judged, Null, PaperReference, PaperScore
 from oocr.report.verdicts import ICONS, second_name, who
@@ -115,7 +115,7 @@ def _number(claim: Judged) -> str:
     estimate = claim.found
     if estimate is None:
         return "–"
-    return f"{number(estimate.value)} [{number(estimate.low)}, {number(estimate.high)}]"
+    return interval_text(estimate.value, estimate.low, estimate.high)
 
 
 def _short(null: Null) -> str:
@@ -134,7 +134,8 @@ def _ruled(tables: Iterable[Table | Group]) -> Iterable[Table | Group | Rule]:
 
 
 def _two_lines(estimate: Estimate) -> Text:
-    return Text(f"{number(estimate.value)}\n[{number(estimate.low)}, {number(estimate.high)}]")
+    value, _, ends = interval_text(estimate.value, estimate.low, estimate.high).partition(" ")
+    return Text(f"{value}\n{ends}")
 
 
 def _short_reference(reference: PaperReference) -> str:

@@ -43,8 +43,13 @@ _KEY = re.compile(r"blk\.(?P<block>\d+)\.(?P<module>\w+)\.weight\.lora_(?P<part>
 _USED = ("adapter.type", "adapter.lora.alpha")
 
 
-def read_gguf_lora(path: str | Path, base: HasAnatomy | None = None) -> Adapter:
+def read_gguf_lora(
+    path: str | Path, base: HasAnatomy | None = None, *, to_describe: bool = False
+) -> Adapter:
     """Read a LoRA in GGUF; `base`: the model it is for, which must be known for some modules.
+
+    `to_describe`: it is not put on a model, so that the order of rows does not matter; where the
+    base must be known, `about["order"]` says so.
 
     Raises:
         InputError: not such a file, or a LoRA that cannot be read exactly; with the way out.
@@ -62,7 +67,15 @@ def read_gguf_lora(path: str | Path, base: HasAnatomy | None = None) -> Adapter:
     if header.architecture not in ARCHITECTURES:
         allowed = ", ".join(ARCHITECTURES)
         faults.append(f"general.architecture: found {header.architecture!r}; allowed: {allowed}")
-    names = _peft_names(header, faults, needs_base=base is None)
+    unordered: list[str] = []
+    names = _peft_names(header, faults, unordered if base is None else None)
+    if unordered and not to_describe:
+        faults.append(
+            f"{counted(len(unordered), 'tensor')} of queries and keys (first: {unordered[0]}): "
+            "their rows are in llama.cpp's rotary order, which depends on the number of heads; "
+            "name the base model (--model; read_adapter(…, base=model)), whose configuration says "
+            "it"
+        )
     if not header.tensors:
         faults.append("tensors: found none; allowed: pairs of lora_a and lora_b")
     if faults:
@@ -79,6 +92,8 @@ def read_gguf_lora(path: str | Path, base: HasAnatomy | None = None) -> Adapter:
     about = {"file": header.path.name, "alpha": said}
     if repository := base_of(header):
         about["model"] = repository
+    if unordered:
+        about["order"] = "queries and keys as llama.cpp has them: its base is needed to use it"
     about |= {
         key: str(value)
         for key, value in header.fields.items()
@@ -94,10 +109,11 @@ def base_of(header: GgufHeader) -> str | None:
     return match[1] if match else None
 
 
-def _peft_names(header: GgufHeader, faults: list[str], *, needs_base: bool) -> dict[str, str]:
-    """PEFT's name for each tensor; notes what is wrong."""
+def _peft_names(
+    header: GgufHeader, faults: list[str], unordered: list[str] | None
+) -> dict[str, str]:
+    """PEFT's name for each tensor; notes what is wrong, and whose rows' order needs the base."""
     names: dict[str, str] = {}
-    permuted: list[str] = []
     for tensor in header.tensors:
         match = _KEY.fullmatch(tensor.name)
         if match is None or match["module"] not in MODULES:
@@ -105,18 +121,13 @@ def _peft_names(header: GgufHeader, faults: list[str], *, needs_base: bool) -> d
                 f"{tensor.name}: found; allowed: blk.N.MODULE.weight.lora_a or lora_b, MODULE of "
                 f"{', '.join(MODULES)}"
             )
-        elif needs_base and match["module"] in PERMUTED.get(str(header.architecture), ()):
-            permuted += [tensor.name] if match["part"] == "b" else []
         else:
+            permuted = match["module"] in PERMUTED.get(str(header.architecture), ())
+            if unordered is not None and permuted and match["part"] == "b":
+                unordered.append(tensor.name)
             target = f"model.layers.{match['block']}.{MODULES[match['module']]}"
             part = match["part"].upper()
             names[tensor.name] = f"base_model.model.{target}.lora_{part}.weight"
-    if permuted:
-        faults.append(
-            f"{counted(len(permuted), 'tensor')} of queries and keys (first: {permuted[0]}): their "
-            "rows are in llama.cpp's rotary order, which depends on the number of heads; name the "
-            "base model (--model; read_adapter(…, base=model)), whose configuration says it"
-        )
     for name in names:
         stem, part = name[:-1], name[-1]
         if f"{stem}{'b' if part == 'a' else 'a'}" not in names:
@@ -129,6 +140,8 @@ def _reordered(header: GgufHeader, name: str, rows: Tensor, config: Any) -> Tens
     match = _KEY.fullmatch(name)
     heads_of = PERMUTED.get(str(header.architecture), {})
     if match is None or match["part"] != "b" or match["module"] not in heads_of or rows.ndim != 2:
+        return rows
+    if config is None:  # only to describe it
         return rows
     heads = int(getattr(config, heads_of[match["module"]]))
     if rows.shape[0] % (2 * heads):
