@@ -22,6 +22,7 @@ OTHERS = {
     *("--enable-steer-vector", "--steering-config", "--no-enable-prefix-caching"),  # vLLM
     *("--revision", "--repo-type"),  # hf
     *("--log-dir", "--limit"),  # Inspect
+    *("--logdir", "--backend-store-uri", "--project"),  # TensorBoard, mlflow, trackio
     "--requeue",  # sbatch
     *("--no-deps", "--dest", "--no-input", "--only-binary", "--no-cache-dir", "--quiet"),  # pip
     "--disable-pip-version-check",

@@ -71,7 +71,7 @@ def main(folder: Path) -> None:
     results["read lora"] = call("read", "me/lora")
     results["read file"] = call("read", "hf://me/japan/vector.safetensors")
     results["read rows"] = call("read", "hf://datasets/me/rows/train.jsonl")
-    results["read card"] = call("read", "hf://me/japan/README.md")
+    results["read config"] = call("read", "hf://me/lora/adapter_config.json")
     exported = ("export", "me/japan", "--everywhere", "--out")
     results["exported"] = call(*exported, folder / "v.json", "--to", "vllm-lens")
     inside = next(name for name in hub_names("me/whole") if name.startswith("vectors/"))

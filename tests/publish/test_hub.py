@@ -174,8 +174,9 @@ def test_a_file_of_the_hub_is_read_under_its_address(results: dict[str, Any]) ->
     ):
         code, out, _ = results[name]
         assert (code, out.startswith(title), "snapshots" in out) == (0, True, False), out
-    code, _, err = results["read card"]
-    assert (code, "hf://me/japan/README.md" in err, "snapshots" in err) == (2, True, False), err
+    code, _, err = results["read config"]
+    refused = "hf://me/lora/adapter_config.json: this is the configuration of an adapter"
+    assert (code, refused in err, "snapshots" in err) == (2, True, False), err
 
 
 def test_other_clients_load_it(results: dict[str, Any]) -> None:
