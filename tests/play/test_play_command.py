@@ -43,7 +43,7 @@ def test_wrong_words_are_refused_before_the_model_is_loaded(
     pytest.importorskip("uvicorn", reason="needs the extra: play")
     (tmp_path / "page.yaml").write_text("settings: {}", encoding="utf-8")
     for words, said in (
-        (["nano", "nowhere.safetensors"], "nowhere.safetensors"),
+        (["nano", "nowhere.safetensors"], "nowhere.safetensors: there is no such file"),
         (["nano", tiny.path], "a whole model; allowed after the model: vectors, LoRAs"),
         ([tmp_path / "page.yaml"], "play: Field required"),
     ):

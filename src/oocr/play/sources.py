@@ -14,7 +14,7 @@ from oocr.audit.source import AuditSource, fine_tune_of
 from oocr.errors import InputError
 from oocr.evals.scores import Scoring
 from oocr.explain.lora_vectors import mean_on_unrelated
-from oocr.hub_files import hub_path
+from oocr.hub_files import hub_path, is_file_name
 from oocr.models.gguf.header import is_gguf, read_gguf_header
 from oocr.models.language_model import LanguageModel
 from oocr.models.sources.bundled import folder_of, plugin_of
@@ -87,6 +87,8 @@ def read_word(word: str) -> Word:
     if path.is_file() and not (path.parent / CONFIG).is_file() and _is_vector(path):
         return read_vector_file(path)
     address = hub_path(word)
+    if address is None and is_file_name(word) and not path.exists():
+        raise InputError(f"{word}: there is no such file")
     if address is not None and address.path is not None:
         return read_vector_file(word)
     source = fine_tune_of(word, checkpoint=False, alpha=None)
