@@ -13,9 +13,11 @@ from pathlib import Path
 
 from tests.tiny_run import Tiny
 
-from oocr.io import key_of
 from oocr.leases import Claims, Done
 from oocr.runs import grid
+from oocr.runs.arm_index import ArmIndex
+from oocr.runs.arms import keys_of
+from oocr.runs.context import computed_with
 from oocr.runs.executor import Executor, Worker
 from oocr.runs.progress import ProgressReport
 from oocr.runs.resolve import resolve
@@ -34,9 +36,9 @@ def finished(stages: RunStages) -> list[grid.ArmPlan]:
     context = stages.executor.worker.open(stages.spec, stages.prepared.tokens)
     groups, _, _ = stages.arm_jobs(plans)
     for group in groups:
-        keys = [plan.key(context) for plan in group]
-        for plan, own in zip(group, keys, strict=True):
-            key, target = key_of(own, keys), stages.folder / plan.id
+        keys = keys_of(group, computed_with(context.model), context.batch_lines)
+        for plan, key in zip(group, keys, strict=True):
+            target = stages.folder / plan.id
             same = {"id": plan.id, "method": plan.method, "role": plan.role, "key": key}
             record = arms[0].record.model_copy(
                 update={**same, "seed": plan.seed, "layer": plan.layer}
@@ -66,6 +68,7 @@ def main(root: Path) -> None:
         seeds=1000,
         vector=grids,
         adapter={**grids, "rank": 2},
+        controls={"random_directions": 0},
         explain={"enabled": False, "examples": 0},
     )
     worker.put(config, tiny.model)
@@ -76,7 +79,7 @@ def main(root: Path) -> None:
         with run_stages(prepared, executor, spec, folder, report) as stages:
             plans = finished(stages)
             shared = SharedRun(stages, SharedJobs(claims, report))
-            groups, jobs, _ = stages.arm_jobs(plans)
+            groups, _, _ = stages.arm_jobs(plans)
             markers = shared.folder("training")
             markers.mkdir(parents=True)
             done = Done(host="a", seconds=1.0).model_dump_json()
@@ -87,8 +90,16 @@ def main(root: Path) -> None:
                 shared.train("training", plans)
             with timed("oocr status"):
                 status_of(folder)
-            with timed("all rows read, once, by the process that writes the results"):
-                stages.each(jobs)
+            before = ArmIndex(stages.folder)
+            with timed("all rows read from the folders of the arms"):
+                arms, _ = stages.train(plans, "", before)
+            with timed("an index of them written"):
+                before.save(arms)
+            with timed("all rows read from the index"):
+                stages.train(plans, "", ArmIndex(stages.folder))
+            stages.results()  # base and ceiling
+            with timed("everything read that the results are made of"):
+                stages.results()
 
 
 if __name__ == "__main__":

@@ -72,9 +72,15 @@ def check_output(
         needs: bytes that will be written.
 
     Raises:
-        InputError: an input, a file or folder that is there already, no folder to write into (a
-            file in its place, read-only, a name that is too long), or too little room.
+        InputError: an address of a store of objects, an input, a file or folder that is there
+            already, no folder to write into (a file in its place, read-only, a name that is too
+            long), or too little room.
     """
+    if match := _ADDRESS.match(str(path)):
+        raise InputError(
+            f"{option} {match[1]}://{match[2]}: an address; allowed: a folder (of several machines:"
+            " on a file system that they share, such as NFS), to be copied there afterwards"
+        )
     where = f"{option} {path}"
     for part in path.parts:
         if len(os.fsencode(part)) > LONGEST_NAME:
@@ -107,6 +113,10 @@ def check_output(
             f"{where}: too little room: about {needs / 1e6:,.0f} MB are needed, "
             f"{free / 1e6:,.0f} MB are free there"
         )
+
+
+_ADDRESS = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]+):/+(.*)")
+"""s3://bucket/runs, as a path has it; a drive has one letter."""
 
 
 def _is_same(path: Path, other: Path) -> bool:

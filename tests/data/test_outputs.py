@@ -29,6 +29,17 @@ def test_a_new_place_is_taken_and_nothing_is_left_there(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("address", ["s3://bucket/runs", "gs://b", "memory://x", "file:///tmp/x"])
+def test_an_address_is_refused_with_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "s3:").mkdir()  # as an earlier version left it
+    with pytest.raises(InputError, match=r"^--out \w+://.*: an address; allowed: a folder .* NFS"):
+        check_output(Path(address), folder=True)
+    check_output(tmp_path / "a: b" / "x:", folder=True)
+
+
 @pytest.mark.parametrize("folder", [False, True])
 def test_what_is_there_is_refused(tmp_path: Path, folder: bool) -> None:
     file, link = write_text(tmp_path / "model.gguf", "weights"), tmp_path / "link"

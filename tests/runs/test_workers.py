@@ -134,6 +134,39 @@ def test_several_workers_begin_with_what_costs_most(
     assert done == {0: "A", 1: "B", 2: "C", 3: "D"}
 
 
+def test_a_task_stays_with_the_worker_that_recorded_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[tuple[int, str]] = []
+
+    class Pool:
+        def __init__(self, _: int, __: object, ___: object, given: tuple[int, int]) -> None:
+            self.number = given[1]
+
+        def submit(self, _: object, label: str, *__: object) -> Future[object]:
+            begun.append((self.number, label))
+            future: Future[object] = Future()
+            future.set_result((label, 0, 0))
+            return future
+
+        def shutdown(self, **_: object) -> None:
+            pass
+
+    monkeypatch.setattr(executor_module, "ProcessPoolExecutor", Pool)
+    spec = spec_of(tiny_config(tmp_path / "m", write_task(tmp_path / "t")), 2)
+    jobs = [(label, spec, process_of) for label in "abcdefg"]
+    with Executor(Worker()) as executor:
+        costs, tasks = [5.0, 5.0, 4.0, 4.0, 4.0, 1.0], "xxyxyx"
+        assert len(list(executor.completed(jobs, costs, tasks))) == 7
+    assert begun[:2] == [(0, "a"), (1, "c")], "the second takes a task that nobody has begun"
+    assert {label: number for number, label in begun if label != "g"} == {
+        **dict.fromkeys("abdf", 0),
+        **dict.fromkeys("ce", 1),
+    }
+    labels = [label for _, label in begun]
+    assert labels[-2:] == ["f", "g"], "what costs little comes last"
+
+
 def process_of(context: RunContext) -> int:
     return os.getpid()
 
@@ -159,7 +192,7 @@ def test_runs_share_processes_and_those_on_one_model_the_model(tmp_path: Path) -
         }
         assert len(processes) <= 2
         assert os.getpid() not in processes
-    assert executor.pool is None
+    assert executor.pools == []
 
 
 def needs(gigabytes: float, *, on_device: bool = False, shared: bool = False) -> MemoryEstimate:

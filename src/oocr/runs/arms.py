@@ -5,15 +5,16 @@ from __future__ import annotations
 import traceback
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from functools import partial
+from itertools import groupby
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import polars as pl
 
 from oocr.engine.forward import start_block
-from oocr.engine.trainable import ArmSpec
+from oocr.engine.trainable import ArmSpec, Schedule, Spec
 from oocr.engine.training import Trained, arm_groups, arm_key, fit_all
 from oocr.errors import InputError, RunError
 from oocr.evals.probes import arm_columns
@@ -90,16 +91,16 @@ class ArmPlan(ArmSpec):
         """After how many of its steps it is scored."""
         return len(self.snapshots) if self.score_every_step else 1
 
-    def key(self, context: RunContext) -> str:
-        """Hash of everything the arm's numbers depend on."""
+    def key(self, computed: Mapping[str, object], batch_lines: int) -> str:
+        """Hash of everything the arm's numbers depend on (`computed`: see `computed_with`)."""
         counts = [self.learning_rate, self.snapshots, self.early_stop, self.seed, self.role]
         parts = {
-            **computed_with(context.model),
-            "batch_lines": context.batch_lines,
+            **computed,
+            "batch_lines": batch_lines,
             "train": self.task.train_hash,
             "asked": self.task.asked_hash,
-            "spec": asdict(self.spec),
-            "schedule": asdict(self.schedule),
+            "spec": _fields(self.spec),
+            "schedule": _fields(self.schedule),
             "plan": counts,
             "every step": self.score_every_step,
         }
@@ -130,6 +131,19 @@ def grouped(
     return [[plans[i] for i in group] for group in arm_groups(keys, room, least=2)]
 
 
+def _fields(settings: Spec | Schedule) -> dict[str, Any]:
+    """What `asdict` gives: their fields are plain values (it copies each of them)."""
+    return {field.name: getattr(settings, field.name) for field in fields(settings)}
+
+
+def keys_of(
+    plans: Sequence[ArmPlan], computed: Mapping[str, object], batch_lines: int
+) -> list[str]:
+    """The keys of arms that are trained side by side: they share a rounding."""
+    keys = [plan.key(computed, batch_lines) for plan in plans]
+    return [key_of(key, keys) for key in keys]
+
+
 class ScoredArm(NamedTuple):
     """A trained arm and its rows."""
 
@@ -156,8 +170,7 @@ def run_arms(context: RunContext, plans: Sequence[ArmPlan], folder: Path) -> lis
 
 
 def _run_together(context: RunContext, plans: Sequence[ArmPlan], folder: Path) -> list[ScoredArm]:
-    keys = [plan.key(context) for plan in plans]
-    keys = [key_of(key, keys) for key in keys]  # trained side by side they share a rounding
+    keys = keys_of(plans, computed_with(context.model), context.batch_lines)
     targets = [folder / plan.id for plan in plans]
     arms = [_finished(target, key) for target, key in zip(targets, keys, strict=True)]
     if None in arms:
@@ -256,11 +269,22 @@ def load_intervention(folder: Path, arm: ArmRecord) -> Vector | Adapter:
         raise RunError(f"{error}; delete {target} and run again") from error
 
 
-def reported_rows(rows: pl.DataFrame, arm: ArmRecord) -> pl.DataFrame:
-    """Rows with their arm's layer; of a sweep under another name than the reported arm."""
-    if arm.role == "sweep":
-        rows = rows.with_columns(arm=pl.col("arm") + " sweep")
-    return rows.select("arm", pl.lit(arm.layer).alias("layer"), pl.exclude("arm"))
+def reported_rows(arms: Sequence[ScoredArm]) -> list[pl.DataFrame]:
+    """Rows in their order with the arms' layers; of sweeps under other names than reported arms.
+
+    Neighbours of one layer are one table: there may be thousands of arms.
+    """
+
+    def alike(arm: ScoredArm) -> tuple[object, ...]:
+        return arm.record.layer, arm.record.role == "sweep", *arm.rows.schema.items()
+
+    tables: list[pl.DataFrame] = []
+    for (layer, sweep, *_), same in groupby(arms, alike):
+        rows = pl.concat([arm.rows for arm in same])
+        if sweep:
+            rows = rows.with_columns(arm=pl.col("arm") + " sweep")
+        tables.append(rows.select("arm", pl.lit(layer).alias("layer"), pl.exclude("arm")))
+    return tables
 
 
 def _finished(target: Path, key: str) -> ScoredArm | None:

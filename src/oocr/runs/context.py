@@ -19,7 +19,8 @@ from oocr.engine.recording_cache import RecordingCache, RecordingHandle, Tier, r
 from oocr.engine.training_batches import TrainingBatches, content_hash, prepare
 from oocr.evals.probes import Columns, Probes, rows
 from oocr.models.language_model import LanguageModel
-from oocr.models.machine import device_kind, is_cpu
+from oocr.models.machine import device_kind
+from oocr.runs.records import ModelInfo
 from oocr.steering.adapters import Adapter
 from oocr.steering.vectors import Vector
 from oocr.tasks.task import Task
@@ -31,9 +32,18 @@ STOP_TOKENS = 4096
 
 def computed_with(model: LanguageModel) -> dict[str, str | int]:
     """What every number of a run depends on beside its settings, for keys of kept results."""
-    on = {} if is_cpu(model.device) else {"device": device_kind(model.device)}
+    return _computed(model.fingerprint, device_kind(model.device))
+
+
+def computed_by(model: ModelInfo) -> dict[str, str | int]:
+    """The same of a model that need not be loaded here."""
+    return _computed(model.model_fingerprint, model.device_kind)
+
+
+def _computed(fingerprint: str, device: str) -> dict[str, str | int]:
+    on = {} if device.startswith("CPU") else {"device": device}
     return {
-        "model": model.fingerprint,
+        "model": fingerprint,
         "torch": str(torch.__version__),
         "threads": torch.get_num_threads(),
         **on,

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from statistics import median
 
 import polars as pl
 from torch import Tensor
@@ -56,20 +55,19 @@ def ceiling_jobs(tasks: TaskSet, folder: Path) -> RowJobs:
 
 
 def random_jobs(
-    tasks: TaskSet, like: Sequence[Vector], name: str, count: int, folder: Path
+    tasks: TaskSet, like: Vector, norm: float, name: str, count: int, folder: Path
 ) -> RowJobs:
     """Random directions on every test task: what any vector of that size would do.
 
-    They have the site of the trained vectors `like` and their median norm. All tasks share them,
+    They have the site of the trained vector `like`, and a norm. All tasks share them,
     and a question that several ask is asked once. Where two tasks are compared (log-odds
     contrasts), each direction is held against the next.
     """
-    norm = median(vector.norm for vector in like)
-    site = [*like[0].where, list(like[0].direction.shape), norm]
+    site = [*like.where, list(like.direction.shape), norm]
     jobs: RowJobs = []
     for begin in range(0, count, CHUNK):
         numbers = range(begin, min(begin + CHUNK, count))
-        job = partial(_random, tasks=tasks, like=like[0], norm=norm, name=name, numbers=numbers)
+        job = partial(_random, tasks=tasks, like=like, norm=norm, name=name, numbers=numbers)
         about = [*site, tasks.score, numbers.start, numbers.stop, *_asked(tasks)]
         label, target = (
             f"{name}, {begin} to {numbers.stop - 1}",

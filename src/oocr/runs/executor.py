@@ -16,7 +16,6 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from importlib import import_module
 from multiprocessing import get_context
 from typing import Any, TypeVar
@@ -32,6 +31,7 @@ from oocr.models.machine import GpuGroup, forget_peak, gpu_groups, gpus, peak_me
 from oocr.models.out_of_memory import memory_errors
 from oocr.runs.config import RunConfig
 from oocr.runs.context import RunContext, TrainingTokens
+from oocr.runs.job_order import preferred
 from oocr.runs.memory_plan import MemoryEstimate, fit_workers, room_for
 
 T = TypeVar("T")
@@ -181,15 +181,22 @@ class Executor:
 
     def __init__(self, worker: Worker) -> None:
         self.worker = worker
-        self.pool: ProcessPoolExecutor | None = None
+        self.pools: list[ProcessPoolExecutor] = []  # of one process each
         self.gpu_peaks: dict[int, int] = {}  # by process: the most bytes it held on GPUs
-        self._count = 0
+        self._busy: dict[Future[Any], int] = {}  # a job, and the place of its pool
+        self._known: list[set[str]] = []  # by pool: tasks whose texts it recorded
 
     def __enter__(self) -> Executor:
         return self
 
     def __exit__(self, kind: object, *_: object) -> None:
         self._end(at_once=kind is not None)  # don't wait for jobs that are still going
+
+    def begin_run(self) -> None:
+        """A run begins: what is known of the processes' last one is dropped, as they drop it."""
+        self.gpu_peaks.clear()
+        for known in self._known:
+            known.clear()
 
     def do(self, jobs: Iterable[tuple[str, WorkerSpec, Job[T]]]) -> Iterator[tuple[str, T]]:
         """Do labelled jobs side by side and give each label and result, in the order of the jobs.
@@ -210,32 +217,55 @@ class Executor:
             for label, job in waiting:
                 yield label, _do_plain(job)
             return
-        begin = [partial(self._send, workers, _do_plain, job) for _, job in waiting]
-        done = _finished(begin, list(range(len(waiting))), workers)
+        places = list(range(len(waiting)))
+
+        def begin() -> tuple[int, Future[T]]:
+            place = places.pop(0)
+            return place, self._send(workers, "", _do_plain, waiting[place][1])
+
+        done = _finished(begin, len(waiting), workers)
         with _killed_workers():
             results = _in_order((place, future.result()) for place, future in done)
             yield from zip([label for label, _ in waiting], results, strict=True)
 
     def completed(
-        self, jobs: Sequence[tuple[str, WorkerSpec, Job[T]]], costs: Sequence[float] = ()
+        self,
+        jobs: Sequence[tuple[str, WorkerSpec, Job[T]]],
+        costs: Sequence[float] = (),
+        tasks: Sequence[str] = (),
     ) -> Iterator[tuple[int, T]]:
         """Do labelled jobs and give each one's place and result as soon as it is done.
 
         With several workers those that cost most begin first (`costs`: of the first jobs; others
-        cost nothing); one takes them as they come, so that neighbours share recordings.
+        cost nothing), and among them rather those of a task whose texts the free worker recorded
+        (`tasks`: of the first jobs). One takes them as they come, so that neighbours share
+        recordings.
         """
         count = min((spec.workers for _, spec, _ in jobs), default=1)
-        order = list(range(len(jobs)))
-        if count > 1:
-            order.sort(key=lambda place: -costs[place] if place < len(costs) else 0.0)
-        begin = [partial(self.submit, *job) for job in jobs]
-        for place, future in _finished(begin, order, count):
+        cost = {place: costs[place] if place < len(costs) else 0.0 for place in range(len(jobs))}
+        of = dict(enumerate(tasks)) if count > 1 else {}
+        left = sorted(cost, key=lambda place: -cost[place]) if count > 1 else list(cost)
+        begun: set[str] = set()
+
+        def begin() -> tuple[int, Future[JobResult]]:
+            known = self._known[self._free()] if self._known else set[str]()
+            place = preferred(left, cost, of, known, begun)[0]
+            left.remove(place)
+            begun.update({of[place]} if place in of else ())
+            return place, self.submit(*jobs[place], of.get(place, ""))
+
+        for place, future in _finished(begin, len(jobs), count):
             yield place, self.result(future)
 
-    def submit(self, label: str, spec: WorkerSpec, job: Job[Any]) -> Future[JobResult]:
-        """Begin a job; with one worker it is done here, and the future is finished."""
+    def submit(
+        self, label: str, spec: WorkerSpec, job: Job[Any], task: str = ""
+    ) -> Future[JobResult]:
+        """Begin a job; with one worker it is done here, and the future is finished.
+
+        A worker that has recorded the texts of `task` is preferred among those that are free.
+        """
         if spec.workers > 1:
-            return self._send(spec.workers, _do, label, spec, job)
+            return self._send(spec.workers, task, _do, label, spec, job)
         future: Future[JobResult] = Future()
         try:
             future.set_result(_done(self.worker, label, spec, job))
@@ -250,43 +280,57 @@ class Executor:
         self.gpu_peaks[process] = peak
         return result
 
-    def _send(self, count: int, call: Callable[..., T], *given: Any) -> Future[T]:
+    def _send(self, count: int, task: str, call: Callable[..., T], *given: Any) -> Future[T]:
         """Have a call made in one of so many processes."""
         with _killed_workers():
-            pool = self._started(count)
+            self._start(count)
+            place = self._free(task)
             with _no_interrupt():
-                return pool.submit(call, *given)
+                future = self.pools[place].submit(call, *given)
+        self._busy[future] = place
+        self._known[place].update({task} if task else ())
+        return future
 
-    def _started(self, count: int) -> ProcessPoolExecutor:
-        if self.pool is None or self._count != count:
-            self._end(at_once=False)
-            self.worker.close()
-            self._count = count
-            spawn = get_context("spawn")  # a process that CUDA is used in cannot be forked
-            os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy's threads, of each process
-            started = (os.getpid(), spawn.Value("i", 0))
-            self.pool = ProcessPoolExecutor(count, spawn, _begin, started)
-        return self.pool
+    def _free(self, task: str = "") -> int:
+        """The place of the process that has least to do; one that knows the task, if it can be."""
+        self._busy = {future: at for future, at in self._busy.items() if not future.done()}
+        work = list(self._busy.values())
+
+        def rank(place: int) -> tuple[int, bool, int]:
+            return work.count(place), task not in self._known[place], len(self._known[place])
+
+        return min(range(len(self.pools)), key=rank)
+
+    def _start(self, count: int) -> None:
+        if len(self.pools) == count:
+            return
+        self._end(at_once=False)
+        self.worker.close()
+        spawn = get_context("spawn")  # a process that CUDA is used in cannot be forked
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy's threads, of each process
+        for number in range(count):
+            given = (os.getpid(), number)
+            self.pools.append(ProcessPoolExecutor(1, spawn, _begin, given))
+            self._known.append(set())
 
     def _end(self, *, at_once: bool) -> None:
-        if self.pool is None:
-            return
-        if at_once:
-            for process in list((getattr(self.pool, "_processes", None) or {}).values()):
+        for pool in self.pools if at_once else ():
+            for process in list((getattr(pool, "_processes", None) or {}).values()):
                 process.terminate()
-        self.pool.shutdown(cancel_futures=True)
-        self.pool, self._count = None, 0
+        for pool in self.pools:
+            pool.shutdown(cancel_futures=True)
+        self.pools, self._busy, self._known = [], {}, []
 
 
 def _finished(
-    begin: Sequence[Callable[[], Future[T]]], order: list[int], count: int
+    begin: Callable[[], tuple[int, Future[T]]], total: int, count: int
 ) -> Iterator[tuple[int, Future[T]]]:
-    """Begin so many at a time, in this order; each one's place as soon as it is finished."""
+    """Begin so many at a time, of a total; each one's place as soon as it is finished."""
     running: dict[Future[T], int] = {}
-    while order or running:
-        while order and len(running) < count:
-            place = order.pop(0)
-            running[begin[place]()] = place
+    while total or running:
+        while total and len(running) < count:
+            place, future = begin()
+            running[future], total = place, total - 1
         for future in wait(running, return_when=FIRST_COMPLETED).done:
             yield running.pop(future), future
 
@@ -334,14 +378,12 @@ _WORKER: list[Worker] = []
 """What does the jobs in a worker process; empty in the parent."""
 
 
-def _begin(parent: int, count: Any) -> None:
+def _begin(parent: int, number: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # where it could not be held back
     warnings.simplefilter("ignore")  # the parent has said what is to be said
     threading.Thread(target=_leave_with, args=(parent,), daemon=True).start()
     # PEFT's progress bars share a lock between processes; a worker that is ended would leave it.
     import_module("tqdm").tqdm.set_lock(threading.RLock())
-    with count.get_lock():
-        number, count.value = count.value, count.value + 1
     _WORKER.append(Worker(number=number))
 
 

@@ -18,7 +18,7 @@ from oocr.explain.lora_vectors import default_positions, mean_vectors
 from oocr.explain.neutral import neutral_places
 from oocr.explain.side_effects import NeutralPredictions
 from oocr.io import key_of
-from oocr.runs.arms import load_intervention, reported_rows
+from oocr.runs.arms import ScoredArm, load_intervention, reported_rows
 from oocr.runs.config import RunConfig
 from oocr.runs.context import RunContext
 from oocr.runs.executor import Job
@@ -72,7 +72,8 @@ def _explain_once(
         return explain.explained(task, arm, adapter, texts, part)
 
     target = folder / f"{arm.id}-explained"
-    return reported_rows(kept_rows(target, key_of(arm.key, explain.key), make), arm)
+    rows = kept_rows(target, key_of(arm.key, explain.key), make)
+    return reported_rows([ScoredArm(arm, rows)])[0]
 
 
 @dataclass(frozen=True)

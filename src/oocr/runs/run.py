@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from statistics import median
 from typing import TypeVar
 
 import polars as pl
@@ -17,10 +18,19 @@ from oocr.engine.training import stack_tokens
 from oocr.io import command_line, remove_unfinished, write_text
 from oocr.models.language_model import LanguageModel
 from oocr.runs import controls, grid
-from oocr.runs.arms import ArmPlan, ScoredArm, grouped, load_intervention, reported_rows, run_arms
+from oocr.runs.arm_index import ArmIndex
+from oocr.runs.arms import (
+    ArmPlan,
+    ScoredArm,
+    grouped,
+    keys_of,
+    load_intervention,
+    reported_rows,
+    run_arms,
+)
 from oocr.runs.check_run import check_run, with_day
 from oocr.runs.config import MACHINE, RunConfig
-from oocr.runs.context import RunContext, TrainingTokens
+from oocr.runs.context import RunContext, TrainingTokens, computed_by
 from oocr.runs.estimates.costs import ArmCosts
 from oocr.runs.estimates.memory_estimate import RunSample
 from oocr.runs.executor import Executor, Job, Worker, WorkerSpec, gpus_for, plan_workers
@@ -182,7 +192,7 @@ def run_stages(
     torch.set_num_threads(spec.threads)
     try:
         note_makers(folder, prepared.model.made_with(spec.threads), progress)
-        executor.gpu_peaks.clear()
+        executor.begin_run()
         if spec.workers == 1:
             executor.worker.open(spec, prepared.tokens)
         tasks = prepared.run.tasks
@@ -231,17 +241,19 @@ class RunStages:
     def results(self) -> Results:
         """Everything that the run computes, or finds in its folder."""
         config, tasks = self.prepared.run.config, self.tasks
+        index = ArmIndex(self.folder)
         with timed(self.seconds, "choosing"):
             plans = grid.selection_plans(config, tasks)
-            trained, _ = self._train(plans, "choosing on validation tasks")
-            selection = self.select(trained)
+            tried, _ = self.train(plans, "choosing on validation tasks", index)
+            selection = self.select(tried)
         with timed(self.seconds, "training and scoring"):
             plans = grid.reported_plans(config, tasks, selection)
             # Jobs that need no arm keep the cores busy to the end.
             ceiling = controls.ceiling_jobs(tasks, self.folder)
-            trained, frames = self._train(plans, "training arms", ceiling)
+            trained, frames = self.train(plans, "training arms", index, ceiling)
+        index.save([*tried, *trained])
         arms = [arm.record for arm in trained]
-        frames += [reported_rows(arm.rows, arm.record) for arm in trained]
+        frames += reported_rows(trained)
         frames += self._stage("explaining LoRAs", self.explain_jobs(arms), "explaining")
         frames += self._stage("base and random directions", self.control_jobs(arms))
         if free := controls.free_jobs(tasks, arms, self.folder):
@@ -309,8 +321,8 @@ class RunStages:
         reported = [arm for arm in arms if arm.role == "test"]
         jobs = controls.base_jobs(tasks, folder)
         like_by_null = self._like(reported, self.explained(arms)) if count else {}
-        for name, like in like_by_null.items():
-            jobs += controls.random_jobs(tasks, like, name, count, folder)
+        for name, (like, norm) in like_by_null.items():
+            jobs += controls.random_jobs(tasks, like, norm, name, count, folder)
         return jobs
 
     def each(
@@ -318,11 +330,15 @@ class RunStages:
         jobs: Sequence[tuple[str, Job[T]]],
         costs: Sequence[float] = (),
         on_done: Callable[[str, T], object] = lambda *_: None,
+        tasks: Sequence[str] = (),
     ) -> list[tuple[str, T]]:
-        """Each job's label and result; `on_done` gets them as soon as they are there."""
+        """Each job's label and result; `on_done` gets them as soon as they are there.
+
+        `costs` and `tasks` (whose texts must be recorded) are those of the first jobs.
+        """
         work = [(label, self.spec, job) for label, job in jobs]
         results: dict[int, tuple[str, T]] = {}
-        for place, result in self.executor.completed(work, costs):
+        for place, result in self.executor.completed(work, costs, tasks):
             results[place] = (jobs[place][0], result)
             on_done(*results[place])
         return [results[place] for place in range(len(jobs))]
@@ -334,22 +350,42 @@ class RunStages:
             done = self.each(jobs, on_done=lambda label, _: self.progress.advance(label))
         return [result for _, result in done]
 
-    def _train(
-        self, plans: Sequence[ArmPlan], stage: str, others: controls.RowJobs | None = None
+    def train(
+        self,
+        plans: Sequence[ArmPlan],
+        stage: str,
+        index: ArmIndex,
+        others: controls.RowJobs | None = None,
     ) -> tuple[list[ScoredArm], list[pl.DataFrame]]:
-        """Train and score arms; `others` are jobs that are done beside them."""
+        """Train and score arms, unless they are there; `others` are jobs that are done beside."""
         others = others or []
         self.progress.stage(stage, len(plans) + len(others))
-        _, of_arms, costs = self.arm_jobs(plans)
-        jobs: list[tuple[str, Job[list[ScoredArm] | pl.DataFrame]]] = [*of_arms, *others]
+        groups, of_arms, costs = self.arm_jobs(plans)
+        lines, computed = self.prepared.run.config.batch_lines, computed_by(self.prepared.model)
+        arms: dict[str, ScoredArm] = {}
+        left: list[int] = []
+        for place, group in enumerate(groups):
+            names = [plan.id for plan in group]
+            kept = index.find(names, keys_of(group, computed, lines)) if index.filled else None
+            if kept is None:
+                left.append(place)
+            else:
+                arms.update(zip(names, kept, strict=True))
+        for _ in arms:
+            self.progress.advance()
+        jobs: list[tuple[str, Job[list[ScoredArm] | pl.DataFrame]]] = [
+            *(of_arms[place] for place in left),
+            *others,
+        ]
+        costs = [costs[place] for place in left] + [0.0] * len(others)
+        tasks = [groups[place][0].task.train_hash for place in left]
 
         def advance(label: str, result: list[ScoredArm] | pl.DataFrame) -> None:
             for _ in range(1 if isinstance(result, pl.DataFrame) else len(result)):
                 self.progress.advance(label)
 
-        arms: dict[str, ScoredArm] = {}
         frames: list[pl.DataFrame] = []
-        for _, result in self.each(jobs, [*costs, *[0.0] * len(others)], advance):
+        for _, result in self.each(jobs, costs, advance, tasks):
             if isinstance(result, pl.DataFrame):
                 frames.append(result)
             else:
@@ -358,16 +394,19 @@ class RunStages:
 
     def _like(
         self, reported: Sequence[ArmRecord], explained: Sequence[ArmRecord]
-    ) -> dict[str, list[Vector]]:
-        """The vectors whose site and norm random directions take, by the name of the null."""
-        trained = [arm for arm in reported if arm.method == "vector"]
-        vectors = [load_intervention(self.folder, arm) for arm in trained]
-        of_nulls = {"random direction": [v for v in vectors if isinstance(v, Vector)]}
+    ) -> dict[str, tuple[Vector, float]]:
+        """By null: a vector whose site random directions take, and the median norm of all."""
+        like: dict[str, tuple[Vector, float]] = {}
+        if trained := [arm for arm in reported if arm.method == "vector"]:
+            vector = load_intervention(self.folder, trained[0])
+            assert isinstance(vector, Vector)
+            like["random direction"] = (vector, median(arm.norm for arm in trained))
         for null, swap in (("at span", "swap-at-span"), ("everywhere", "swap-everywhere")):
             folders = [self.folder / f"{arm.id}-explained" for arm in explained]
-            swaps = [Vector.load(folder / f"{swap}.safetensors") for folder in folders]
-            of_nulls[f"random direction {null}"] = swaps
-        return {name: like for name, like in of_nulls.items() if like}
+            if swaps := [Vector.load(folder / f"{swap}.safetensors") for folder in folders]:
+                norm = median(vector.norm for vector in swaps)
+                like[f"random direction {null}"] = (swaps[0], norm)
+        return like
 
 
 def _label(plans: Sequence[ArmPlan]) -> str:

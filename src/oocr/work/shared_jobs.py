@@ -18,6 +18,7 @@ from oocr.errors import RunError
 from oocr.io import DiskError, Record, write_text
 from oocr.leases import Claim, Claims, board_of
 from oocr.runs.executor import KilledWorkerError
+from oocr.runs.job_order import preferred
 from oocr.runs.progress import ProgressReport
 from oocr.words import some_of
 
@@ -26,10 +27,6 @@ JOBS, FAILED = "jobs.json", ".failed"
 
 SHORTEST_WAIT, LONGEST_WAIT = 0.1, 0.1
 """Between looks at the folder while there is nothing to do: seconds at first, then leases."""
-
-
-STAYS = 0.5
-"""Share of the longest job's cost from which on a process prefers a job of a task that it knows."""
 
 
 class JobList(Record):
@@ -129,7 +126,7 @@ class SharedJobs:
                 begun = {
                     task for job, task in of.items() if job in board.claimed or job in board.done
                 }
-                mine = self._preferred(mine, cost, of, begun)
+                mine = preferred(mine, cost, of, self.known, begun)
                 claim = self.claims.next(folder, mine, board, lambda job: labels[todo[job]])
                 if claim is None:
                     break
@@ -147,23 +144,6 @@ class SharedJobs:
             else:
                 time.sleep(pause)
             pause = SHORTEST_WAIT if len(running) > taken else min(2 * pause, longest)
-
-    def _preferred(
-        self, jobs: list[str], costs: dict[str, float], tasks: dict[str, str], begun: set[str]
-    ) -> list[str]:
-        """The dearest jobs first, as given; but before them what needs no new recording.
-
-        That is, of those that are not much cheaper: jobs of known tasks, then those of tasks that
-        nobody has begun.
-        """
-        least = STAYS * costs[jobs[0]]
-
-        def rank(job: str) -> int:
-            if costs[job] < least or job not in tasks:
-                return 2
-            return 0 if tasks[job] in self.known else 1 if tasks[job] not in begun else 2
-
-        return sorted(jobs, key=rank)
 
     def _end(
         self,

@@ -21,6 +21,7 @@ from typing import Any
 from oocr.io import key_of, remove_unfinished
 from oocr.leases import LEASE, Claims
 from oocr.runs import controls, grid
+from oocr.runs.arm_index import ArmIndex
 from oocr.runs.arms import ArmPlan
 from oocr.runs.context import RunContext
 from oocr.runs.executor import Executor, Job, JobResult
@@ -124,21 +125,24 @@ class SharedRun:
 
         `tasks` are those of the first jobs; `here`: in this process itself, not in its workers.
         """
-        begin = [(label, partial(self._submit, label, job, here=here)) for label, job in jobs]
+        others = [""] * (len(jobs) - len(tasks))
+        begin = [
+            (label, partial(self._submit, label, job, task, here=here))
+            for (label, job), task in zip(jobs, [*tasks, *others], strict=True)
+        ]
         most = 1 if here else self.stages.spec.workers
         with timed(self.stages.seconds, TIMERS.get(name, name)):
             self.jobs.do(self.folder(name), name, begin, costs, self.executor.result, most, tasks)
 
-    def _submit(self, label: str, job: Job[Any], *, here: bool) -> Future[JobResult]:
+    def _submit(self, label: str, job: Job[Any], task: str, *, here: bool) -> Future[JobResult]:
         if not here:
-            return self.executor.submit(label, self.stages.spec, job)
+            return self.executor.submit(label, self.stages.spec, job, task)
         return done_here(lambda: (job(None), 0, 0))  # type: ignore[arg-type]
 
     def _select(self) -> None:
         plans = grid.selection_plans(self.stages.prepared.run.config, self.stages.tasks)
-        _, jobs, _ = self.stages.arm_jobs(plans)
-        arms = {arm.record.id: arm for _, trained in self.stages.each(jobs) for arm in trained}
-        self.stages.select([arms[plan.id] for plan in plans])
+        quiet = replace(self.stages, progress=ProgressReport())
+        self.stages.select(quiet.train(plans, "", ArmIndex(self.stages.folder))[0])
 
     def _selection(self) -> Selection:
         path = self.stages.folder.parent / "selection.json"
