@@ -124,11 +124,11 @@ def test_a_job_that_fails_is_left_and_the_others_are_done(
 ) -> None:
     submit = Executor.submit
 
-    def broken(self: Executor, label: str, spec: Any, job: Any) -> Any:
+    def broken(self: Executor, label: str, spec: Any, job: Any, task: str) -> Any:
         def refuse(_: Any) -> None:
             raise ValueError("no such thing")
 
-        return submit(self, label, spec, refuse if label.startswith("adapter") else job)
+        return submit(self, label, spec, refuse if label.startswith("adapter") else job, task)
 
     with monkeypatch.context() as patch:
         patch.setattr(Executor, "submit", broken)
@@ -149,12 +149,12 @@ def test_a_full_disk_ends_this_process_and_leaves_the_job_to_others(
 ) -> None:
     submit = Executor.submit
 
-    def full(self: Executor, label: str, spec: Any, job: Any) -> Any:
+    def full(self: Executor, label: str, spec: Any, job: Any, task: str) -> Any:
         def write(_: Any) -> None:
             with disk_errors(tmp_path / "arm"):
                 raise OSError(errno.ENOSPC, "no room")
 
-        return submit(self, label, spec, write if label.startswith("adapter") else job)
+        return submit(self, label, spec, write if label.startswith("adapter") else job, task)
 
     monkeypatch.setattr(Executor, "submit", full)
     with pytest.raises(RunError, match=r"the disk is full: .* make room"):
