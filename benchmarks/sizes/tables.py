@@ -23,7 +23,7 @@ from benchmarks.sizes.arrange import (
     tasks_of,
     title_of,
 )
-from benchmarks.sizes.records import KeptRun, Sentence
+from benchmarks.sizes.records import KeptRun, Score, Sentence
 from oocr.charts.pieces import interval_text, number
 from oocr.claims.records import Claim, Null
 from oocr.report.verdicts import ICONS
@@ -152,13 +152,20 @@ def facet_table(runs: Sequence[KeptRun]) -> str:
     return "\n".join(parts) if len(parts) > 1 else ""
 
 
+def _score_text(score: Score) -> str:
+    """A score with its interval; log-odds beside the untouched model's own are 0 without one."""
+    if score.low == score.high:
+        return number(score.value)
+    return interval_text(score.value, score.low, score.high)
+
+
 def _facets(run: KeptRun) -> str:
     arms = [arm for arm in ARMS if any(score.arm == arm for score in run.scores)]
     keys = dict.fromkeys((score.part, score.facet) for score in run.scores)
     lines = []
     for part, facet in keys:
         scores = [run.score(part, arm, facet) for arm in arms]
-        cells = [interval_text(s.value, s.low, s.high) if s else "–" for s in scores]
+        cells = [_score_text(s) if s else "–" for s in scores]
         lines.append([_PARTS[part], facet or "**all that counts**", *cells])
     return markdown_table(["part", "facet", *(ARMS[arm] for arm in arms)], lines)
 

@@ -88,7 +88,7 @@ def main(folder: Path) -> None:
     card = ModelCard.load("me/japan")
     results["card"] = card.data.to_dict()
     results["file"] = Path(hf_hub_download("me/japan", "vector.safetensors")).read_bytes().hex()
-    results["peft"] = with_peft()
+    results["loaded by"] = with_others()
     inside = next(name for name in hub_names("me/whole") if name.startswith("adapters/"))
     folder_of_lora = f"hf://me/whole/{inside.rpartition('/')[0]}"
     results["audited"] = fine_tune_of(folder_of_lora, checkpoint=False, alpha=None).what
@@ -129,17 +129,22 @@ def hub_names(id: str) -> list[str]:
     return list(HfApi().list_repo_files(id))
 
 
-def with_peft() -> bool:
-    """PEFT itself loads the LoRA from the Hub, and it acts as it does here."""
+def with_others() -> dict[str, bool]:
+    """PEFT, and transformers alone, load the LoRA from the Hub: it acts as it does here."""
     import torch
     from peft import PeftModel
 
-    model = oocr.load_model("nano")
+    model, again = oocr.load_model("nano"), oocr.load_model("nano")
     ids = torch.tensor([[1, 5, 9, 12]])
+    untouched = model.hf(input_ids=ids).logits
     with oocr.read_adapter("me/lora").on(model):
         here = model.hf(input_ids=ids).logits
-    loaded = PeftModel.from_pretrained(model.hf, "me/lora")
-    return bool(torch.allclose(loaded(input_ids=ids).logits, here, atol=1e-5))
+    again.hf.load_adapter("me/lora")
+    loaded = {"peft": PeftModel.from_pretrained(model.hf, "me/lora"), "transformers": again.hf}
+    return {"differs from the untouched model": not torch.allclose(untouched, here, atol=1e-5)} | {
+        name: torch.allclose(client(input_ids=ids).logits, here, atol=1e-5)
+        for name, client in loaded.items()
+    }
 
 
 if __name__ == "__main__":
