@@ -37,6 +37,21 @@ def made(folder: Path) -> dict[str, int]:
     return times
 
 
+def open_claims(folder: Path) -> list[Path]:
+    """Claims of jobs that have no marker.
+
+    Who is killed between a job's marker and the removal of its claim leaves a claim that nobody
+    heeds.
+    """
+    claims = folder.rglob("*.claim")
+    return [path for path in claims if not path.with_name(f"{job_of(path)}.done").exists()]
+
+
+def job_of(claim: Path) -> str:
+    """The job's name in "JOB.NUMBER.claim"."""
+    return claim.name.rsplit(".", 2)[0]
+
+
 def attempt(config: RunConfig, model: LanguageModel, out: Path) -> int:
     """Begin the run in a forked process."""
     child = os.fork()

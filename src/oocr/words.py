@@ -6,8 +6,9 @@ from collections.abc import Iterable
 
 
 def counted(count: float, noun: str) -> str:
-    """A number with its noun: "1 token", "1,024 tokens"."""
-    return f"{count:,.0f} {noun}{'s' * (count != 1)}"
+    """A number with its noun: "1 token", "1,024 tokens", "2 processes"."""
+    ending = "" if count == 1 else "es" if noun.endswith(("s", "x", "ch", "sh")) else "s"
+    return f"{count:,.0f} {noun}{ending}"
 
 
 def some_of(names: Iterable[object], most: int = 6) -> str:

@@ -16,7 +16,7 @@ from oocr.audit.record import Audit
 from oocr.audit.several import Comparison, clusters_of
 from oocr.cli import audits as audits_module
 from oocr.cli.audit import AuditOptions
-from oocr.cli.audits import AUDITING
+from oocr.cli.audits import AUDITING, shown_names
 from oocr.engine.memory import PROCESS
 from oocr.explain import neutral
 from tests.audit.test_audit import TEXTS, made, model_of
@@ -172,3 +172,9 @@ def test_clusters_of_known_directions() -> None:
     wanted = [range(4), range(4, 8), range(8, 12), range(12, 14)]
     assert set(groups) == {frozenset(group) for group in wanted}, "the opposite sign is another"
     assert [clusters[i] for i in order] == sorted(clusters)
+
+
+def test_tables_show_as_much_of_a_name_as_tells_it_from_the_others() -> None:
+    names = ["runs/a/seed-0/adapter", "runs/a/seed-1/adapter", "runs/b/seed-1/adapter", "me/lora"]
+    shown = ["seed-0/adapter", "a/seed-1/adapter", "b/seed-1/adapter", "lora"]
+    assert list(shown_names(names).values()) == shown

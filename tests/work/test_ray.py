@@ -22,7 +22,7 @@ from oocr.cli.cluster.on_ray import WorkerNeeds
 from oocr.cli.cluster.work import most_memory
 from oocr.leases import holder_of
 from tests.command_line import Call
-from tests.killed import made
+from tests.killed import made, open_claims
 from tests.tiny_run import Tiny, claims_of, environment, oocr, rows_of, write_yaml
 
 HERE = importlib.util.find_spec("ray") is not None
@@ -114,7 +114,7 @@ def test_worker_node_and_driver_are_killed_in_turn(
     folder = next(out.glob("tiny-*"))
     after = made(folder)
     assert all(part.items() <= after.items() for part in kept), "nothing finished is done again"
-    assert not list(folder.rglob("*.claim"))
+    assert not open_claims(folder)
     plain = oocr("run", source, "--out", tmp_path / "plain")
     assert plain.returncode == 0, plain.stderr
     (other,) = (tmp_path / "plain").glob("tiny-*")

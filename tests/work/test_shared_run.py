@@ -23,7 +23,7 @@ from oocr.runs.run import PreparedRun
 from oocr.work.shared_jobs import failure_of
 from oocr.work.shared_run import work_on
 from tests.command_line import Call
-from tests.killed import made
+from tests.killed import made, open_claims
 from tests.tiny_run import ROOT, Tiny, claims_of, environment, rows_of, write_yaml
 
 
@@ -59,7 +59,7 @@ def test_processes_that_are_killed_and_stopped_share_a_run(
     for before in result["before"]:
         assert before.items() <= result["after"].items(), "nothing finished is done again"
     assert not list((folder / "arms").glob(".*"))
-    assert not list((folder / "work").rglob("*.claim"))
+    assert not open_claims(folder / "work")
     jobs = list((folder / "work").rglob("*.done"))
     # Begun twice: what one had in hand when it was stopped or killed, and perhaps what a process
     # held that the machine did not run for a lease; never most of them.

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from rich import box
-from rich.console import Console
+from rich.console import Console, JustifyMethod
 from rich.markup import escape
 from rich.table import Table
 
@@ -57,10 +57,15 @@ def read_list(path: Path) -> list[str]:
 
 
 def shown_names(names: Sequence[str]) -> dict[str, str]:
-    """Each name as it was given, and how tables show it: the last part, where that is unique."""
-    last = {name: Path(name).name or name for name in names}
-    ends = list(last.values())
-    return {name: end if ends.count(end) == 1 else name for name, end in last.items()}
+    """Each name as it was given, and how tables show it: as few of its last parts as tell it."""
+    parts = {name: Path(name).parts for name in names}  # of a Hub id too
+    shown = dict.fromkeys(names, "")
+    for name, own in parts.items():
+        for count in range(1, len(own) + 1):
+            if sum(other[-count:] == own[-count:] for other in parts.values()) == 1:
+                shown[name] = str(Path(*own[-count:]))
+                break
+    return {name: tail or name for name, tail in shown.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,7 +258,8 @@ def print_audits(results: AuditResults) -> None:
     rows, comparisons = results.rows, results.comparisons
     table = Table(box=box.HORIZONTALS, pad_edge=False, padding=(0, 1))
     for title in ("fine-tune", "vector?", "block", "recovered", "cosine", "KL", "cluster"):
-        table.add_column(title, justify="left" if title in ("fine-tune", "vector?") else "right")
+        side: JustifyMethod = "left" if title in ("fine-tune", "vector?") else "right"
+        table.add_column(title, justify=side, overflow="fold")
     for row in rows:
         if row.audit is None:
             table.add_row(escape(row.name), "not audited")
