@@ -189,8 +189,8 @@ def reproduce(
         raise InputError(f"--judge: it keeps its replies in one file; leave out {option}")
     if model is not None and len(model) > 1:
         raise InputError(f"--model: {', '.join(model)}; --paper oocr takes one model")
-    one = model[0] if model else None
-    asked: dict[str, Any] = {"model": one, "quick": quick, "only": only or ()}
+    single_model = model[0] if model else None
+    asked: dict[str, Any] = {"model": single_model, "quick": quick, "only": only or ()}
     asked |= {"out": out, "workers": workers, "command": _command()}
     if engine.named:
         from oocr.cli.cluster.launch import launch
