@@ -254,7 +254,9 @@ class RunStages:
         index.save([*tried, *trained])
         arms = [arm.record for arm in trained]
         frames += reported_rows(trained)
-        frames += self._stage("explaining LoRAs", self.explain_jobs(arms), "explaining")
+        frames += self._stage(
+            "explaining LoRAs", self.explain_jobs(arms), "explaining", self.explained_tasks(arms)
+        )
         frames += self._stage("base and random directions", self.control_jobs(arms))
         if free := controls.free_jobs(tasks, arms, self.folder):
             frames += self._stage("free answers", free)
@@ -314,6 +316,10 @@ class RunStages:
         config = self.prepared.run.config
         return explain_jobs(config, self.tasks, self.explained(arms), self.folder)
 
+    def explained_tasks(self, arms: Sequence[ArmRecord]) -> list[str]:
+        """The recordings that each job of `explain_jobs` needs: they are others than training's."""
+        return [f"explain {arm.task}" for arm in self.explained(arms)]
+
     def control_jobs(self, arms: Sequence[ArmRecord]) -> controls.RowJobs:
         """Jobs that ask the base and random directions, once the LoRAs are explained."""
         tasks, folder = self.tasks, self.folder
@@ -343,11 +349,19 @@ class RunStages:
             on_done(*results[place])
         return [results[place] for place in range(len(jobs))]
 
-    def _stage(self, name: str, jobs: Sequence[tuple[str, Job[T]]], timer: str = "") -> list[T]:
-        """What the jobs of a stage give."""
+    def _stage(
+        self,
+        name: str,
+        jobs: Sequence[tuple[str, Job[T]]],
+        timer: str = "",
+        tasks: Sequence[str] = (),
+    ) -> list[T]:
+        """What the jobs of a stage give; `tasks` as in `each`."""
         self.progress.stage(name, len(jobs))
         with timed(self.seconds, timer or name):
-            done = self.each(jobs, on_done=lambda label, _: self.progress.advance(label))
+            done = self.each(
+                jobs, on_done=lambda label, _: self.progress.advance(label), tasks=tasks
+            )
         return [result for _, result in done]
 
     def train(

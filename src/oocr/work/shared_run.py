@@ -93,7 +93,7 @@ class SharedRun:
         self.train("training", plans, beside)
         arms = [_record(folder, plan) for plan in plans if plan.role == "test"]
         explained = [*stages.explain_jobs(arms), *controls.free_jobs(tasks, arms, folder)]
-        self.share("explaining", explained)
+        self.share("explaining", explained, tasks=stages.explained_tasks(arms))
         self.share("random directions", stages.control_jobs(arms))
         self.share("writing", [("writing", partial(_alone, do=finish))], here=True)
 
