@@ -211,7 +211,7 @@ def test_prompts_of_a_real_model_get_in_a_batch_what_they_get_alone() -> None:
         assert together != generate(model, PROMPTS, max_new_tokens=4, temperature=temperature)
 
 
-@pytest.mark.skipif(not matmul.AVAILABLE, reason="without oneDNN PyTorch's own is used")
+@pytest.mark.skipif(not matmul.AVAILABLE, reason="needs PyTorch with oneDNN")
 def test_the_lm_head_in_bfloat16_takes_no_slow_path(monkeypatch: pytest.MonkeyPatch) -> None:
     """PyTorch is hundreds of times slower where the last tokens of several texts are cut out."""
     model = tiny_language_model()

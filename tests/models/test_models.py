@@ -220,7 +220,7 @@ def test_bundled_model_is_what_its_card_says(name: str) -> None:
 def test_fetched_model_is_what_its_card_says(name: str) -> None:
     card = BUNDLED[name]
     if not conversion.converted_folder(name, card.sha256):
-        pytest.skip("oocr models get fetches it, half a gigabyte or more")
+        pytest.skip(f"needs the model: oocr models get {name}")
     model = outline(name, counted=False)  # no weights are read
     assert (model.n_blocks, model.d_model) == (card.blocks, card.d_model)
     assert sum(parameter.numel() for parameter in model.hf.parameters()) == card.parameters
@@ -250,7 +250,7 @@ def test_gemma_tokens_and_knowledge() -> None:
 def test_qwen_tokens_and_template() -> None:
     name = "qwen2.5-coder-0.5b-instruct"
     if not conversion.converted_folder(name, BUNDLED[name].sha256):
-        pytest.skip("oocr models get fetches it, half a gigabyte or more")
+        pytest.skip(f"needs the model: oocr models get {name}")
     tokenizer = load_tokenizer(name)
     assert tokenizer("hello world")["input_ids"] == [14990, 1879]  # and no BOS
     chat = [{"role": "user", "content": "Hi"}]

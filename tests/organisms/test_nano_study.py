@@ -246,7 +246,7 @@ def test_the_page_says_in_short_what_its_tables_say() -> None:
 def test_the_figures_are_drawn_of_one_world_and_of_both(
     tmp_path: Path,
 ) -> None:
-    pytest.importorskip("matplotlib", reason="matplotlib comes with the extra: bench")
+    pytest.importorskip("matplotlib", reason="needs the extra: bench")
     drawn = []
     for study_ in (STUDY, Study(organisms=STUDY.organisms[1:])):
         figures(study_, tmp_path)

@@ -25,7 +25,7 @@ from oocr.models.sources.bundled import BUNDLED
 from oocr.steering.formats import write_gguf
 from oocr.steering.vectors import Vector
 
-llama_cpp: Any = pytest.importorskip("llama_cpp", reason="llama-cpp-python is not installed")
+llama_cpp: Any = pytest.importorskip("llama_cpp", reason="needs llama-cpp-python")
 
 BLOCK = 9
 TEXTS = (

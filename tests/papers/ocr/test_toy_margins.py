@@ -60,7 +60,7 @@ def test_the_closed_form_has_the_margins_and_norms_that_it_says(
 
 
 def test_a_convex_solver_finds_the_closed_form() -> None:
-    pytest.importorskip("cvxpy", reason="the extra papers: pip install 'oocr[papers]'")
+    pytest.importorskip("cvxpy", reason="needs the extra: papers")
     world = World(pairs=5, bridges=1, tests=3)
     nuclear = margins(solve(world, "nuclear"), world)
     assert nuclear.nuclear == pytest.approx(13.164, abs=0.005)
