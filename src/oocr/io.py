@@ -202,10 +202,10 @@ def write_json(path: Path, value: Any) -> Path:
 def check_replaced(path: Path, what: str, is_ours: Callable[[Path], bool]) -> None:
     """Refuse to write over a file of another kind: InputError, unless it is not there or `what`."""
     try:
-        ours = not path.exists() or is_ours(path)
+        replaceable = not path.exists() or is_ours(path)
     except InputError:
-        ours = False
-    if not ours:
+        replaceable = False
+    if not replaceable:
         raise InputError(f"{path}: is there already and is not {what}; name another place")
 
 

@@ -17,6 +17,11 @@ def some_of(names: Iterable[object], most: int = 6) -> str:
     return ", ".join([*texts[:most], *["…"] * (len(texts) > most)]) or "none"
 
 
+def first_line(error: object) -> str:
+    """The first line of an error's message."""
+    return str(error).partition("\n")[0]
+
+
 def ranges(numbers: Iterable[int]) -> str:
     """Whole numbers in ascending order: "0–3, 7"."""
     runs: list[list[int]] = []

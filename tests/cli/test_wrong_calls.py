@@ -71,7 +71,7 @@ CALLS = [
     ("run countries --model folder.gguf", "--model: folder.gguf: no config.json"),
     ("plan countries --gpu nan", "--gpu: 'nan' is not a memory size"),
     ("plan countries --gpu 80GB --tflops nan", "--tflops: nan is not a speed"),
-    ("plan countries --tflops 3", "--tflops: it is the speed"),
+    ("plan countries --tflops 3", "--tflops: the speed"),
     ("reproduce --only nosuch", "--only: 'nosuch' is not allowed"),
     ("reproduce --judge ''", "--judge: ''; allowed: the name of a chat model"),
     ("reproduce --judge m --judge-url nowhere", "--judge-url: 'nowhere'; allowed: an address"),

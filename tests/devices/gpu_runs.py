@@ -183,7 +183,7 @@ def test_d10_running_out_of_memory_names_the_device_the_work_and_the_numbers(
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (2**40, 2**40))
     gc.collect()
     GPU.capacity = GPU.used + 100_000
-    said = r"out of memory on gpu:0 while at work on '.*bytes asked for, .* free"
+    said = r"out of memory on gpu:0 while running '.*bytes asked for, .* free"
     with pytest.raises(RunError, match=said) as stopped:
         run(tiny.config(), model, tmp_path)
     assert "batch_lines" in str(stopped.value)

@@ -17,11 +17,11 @@ import torch
 from oocr.data.examples import Example
 from oocr.errors import InputError
 from oocr.models.machine import GpuGroup, gpu_groups
-from oocr.runs import executor as executor_module
+from oocr.runs import memory_plan
 from oocr.runs.context import RunContext, computed_with
 from oocr.runs.estimates.memory_estimate import memory_estimate, outline_for
-from oocr.runs.executor import Executor, Worker, gpus_for, plan_workers
-from oocr.runs.memory_plan import room_for
+from oocr.runs.executor import Executor, Worker
+from oocr.runs.memory_plan import gpus_for, plan_workers, room_for
 from oocr.runs.resolve import resolve
 from tests.devices import pretend
 from tests.devices.features import unlike
@@ -80,14 +80,14 @@ def test_gpus_in_groups_are_planned_as_one_and_named_together(
     config = tiny.config(device="auto", workers=None, gpus_per_worker=2)
     assert list(map(str, gpu_groups(None, 2))) == ["gpu:0+gpu:1", "gpu:2+gpu:3"]
     room = {f"gpu:{n}": 10 * 10**9 - n for n in range(5)}
-    real = executor_module.room_for
+    real = memory_plan.room_for
 
     def seen(where: object) -> int:
         if isinstance(where, GpuGroup):
             return len(where) * min(room[str(device)] for device in where)
         return real(where)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(executor_module, "room_for", seen)
+    monkeypatch.setattr(memory_plan, "room_for", seen)
     model = outline_for(config.model_copy(update={"gpus_per_worker": 1, "device": "cpu"}))
     needs = replace(memory_estimate(resolve(config, Path()), model), on_device=True)
     groups = gpus_for(config, needs)

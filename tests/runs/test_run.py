@@ -13,11 +13,12 @@ import pytest
 
 from oocr.errors import InputError
 from oocr.evals.scores import select_rows
+from oocr.runs.check_run import check_run_fits
 from oocr.runs.config import RunConfig
 from oocr.runs.folder import run_folder
 from oocr.runs.read_config import load_configs
 from oocr.runs.records import RunInfo, Selection
-from oocr.runs.resolve import ResolvedRun, check_run_fits, resolve
+from oocr.runs.resolve import ResolvedRun, resolve
 from oocr.runs.run import PreparedRun
 from tests.tiny_run import Tiny, arms_of, claims_of, rows_of, tiny_settings, write_task
 

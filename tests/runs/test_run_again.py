@@ -69,7 +69,7 @@ def test_only_what_depends_on_changed_data_is_done_again(tiny: Tiny, tmp_path: P
     before = {item.id: item for item in arms_of(folder)}
     said = Listening()
     tiny.run(tmp_path / "runs", config, progress=said)
-    assert said.notes[0].startswith("probes.jsonl changed since this run was done: what depends on")
+    assert said.notes[0].startswith("probes.jsonl changed since this run was done: results that")
     for arm in arms_of(folder):
         assert (arm.key == before[arm.id].key) is (arm.role == "selection")
     base = rows_of(folder).filter(arm="base")

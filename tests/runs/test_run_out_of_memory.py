@@ -55,9 +55,7 @@ def test_a_run_that_stops_keeps_what_was_finished_and_goes_on(
 ) -> None:
     with monkeypatch.context() as crowded:
         no_adapters(crowded)
-        with pytest.raises(
-            RunError, match=r"while at work on 'adapter at block 1.*2\.00 GiB asked"
-        ):
+        with pytest.raises(RunError, match=r"while running 'adapter at block 1.*2\.00 GiB asked"):
             tiny.run(tmp_path)
     kept = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*/arms/*/arm.json")}
     assert kept, "vectors were trained before"
@@ -73,8 +71,8 @@ def test_the_command_says_it_in_one_message(
     source = write_yaml(tmp_path / "run.yaml", tiny_settings(tiny.path, tiny.task))
     code, _, err = call("run", source, "--out", tmp_path / "runs")
     assert code == 1
-    assert "stopped: out of memory on main memory while at work on 'adapter" in err
-    assert "What was computed stays, the same command goes on" in err
+    assert "stopped: out of memory on main memory while running 'adapter" in err
+    assert "What was computed is kept, and the same command continues" in err
 
 
 def test_a_device_that_is_not_here_is_refused_with_the_line_or_the_option(

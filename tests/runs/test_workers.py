@@ -19,10 +19,11 @@ from oocr.engine.training import fit
 from oocr.errors import InputError, RunError
 from oocr.models.shared_weights import WeightsCopy
 from oocr.runs import executor as executor_module
+from oocr.runs import memory_plan
 from oocr.runs.config import RunConfig
 from oocr.runs.context import RunContext
-from oocr.runs.executor import Executor, Job, Worker, WorkerSpec, gpus_for, plan_workers
-from oocr.runs.memory_plan import SHARED, WORK, MemoryEstimate
+from oocr.runs.executor import Executor, Job, Worker
+from oocr.runs.memory_plan import SHARED, WORK, MemoryEstimate, WorkerSpec, gpus_for, plan_workers
 from oocr.steering.adapters import LowRankAdapter
 from tests.engine.test_training import capital_task
 from tests.mapped_memory import SMAPS, unshared
@@ -100,7 +101,7 @@ def weights_apart(context: RunContext, *, file: Path) -> tuple[list[str], int, i
     return (*unshared(context.model, file), os.getpid())
 
 
-@pytest.mark.skipif(not SMAPS.exists(), reason="only Linux says what a process has to itself")
+@pytest.mark.skipif(not SMAPS.exists(), reason="needs Linux, which counts private pages")
 def test_processes_hold_the_weights_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OOCR_CACHE", str(tmp_path / "cache"))
     model = save_tiny_model(tmp_path / "model")
@@ -285,7 +286,7 @@ def test_on_two_gpus_a_process_for_each_as_far_as_there_is_room(
 def test_d7_processes_on_gpus_share_main_memory_for_what_leaves_them(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(executor_module, "default_budget", lambda: 12 * 10**9)
+    monkeypatch.setattr(memory_plan, "default_budget", lambda: 12 * 10**9)
     spec = plan_workers(workers_wanted(4), needs(1, on_device=True), 10**11)
     assert (spec.workers, spec.overflow) == (4, 3 * 10**9)
     assert plan_workers(workers_wanted(4), needs(1), 10**11).overflow == 0
@@ -296,8 +297,8 @@ def test_only_gpus_with_room_are_taken_and_none_where_one_is_named(
 ) -> None:
     gpus = [torch.device("cuda", index) for index in range(3)]
     room = {"cuda:0": 10**10, "cuda:1": 10**8, "cuda:2": 10**10}
-    monkeypatch.setattr(executor_module, "gpus", lambda: gpus)
-    monkeypatch.setattr(executor_module, "room_for", lambda device: room[str(device)])
+    monkeypatch.setattr(memory_plan, "gpus", lambda: gpus)
+    monkeypatch.setattr(memory_plan, "room_for", lambda device: room[str(device)])
     anywhere, estimate = workers_wanted(None), needs(1, on_device=True)
     assert gpus_for(anywhere, estimate) == [gpus[0], gpus[2]]
     for named in ({"device": "cuda:1"}, {"device": "cpu"}, {"device_map": "auto"}):
@@ -315,13 +316,11 @@ def test_a_job_without_memory_says_what_it_was_and_what_to_lower(
     config = tiny_config(save_tiny_model(tmp_path / "m"), write_task(tmp_path / "t"))
     with (
         Executor(Worker()) as executor,
-        pytest.raises(
-            RunError, match=r"while at work on 'LoRA of Paris': 3\.00 GiB asked for"
-        ) as e,
+        pytest.raises(RunError, match=r"while running 'LoRA of Paris': 3\.00 GiB asked for") as e,
     ):
         list(each(executor, spec_of(config, workers), [("LoRA of Paris", crowded)]))
     text = str(e.value)
-    assert "the same command goes on" in text
+    assert "and the same command continues" in text
     assert ("workers (fewer side by side)" in text) == (workers > 1)
     assert "dtype (bfloat16 halves float32), batch_lines" in text
 

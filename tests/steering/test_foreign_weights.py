@@ -17,7 +17,7 @@ import oocr
 from oocr.errors import InputError
 from oocr.steering.adapters import Adapter, LowRankAdapter
 from oocr.steering.formats.tensor_files import content_of
-from oocr.steering.formats.vector_layouts import said_by_name
+from oocr.steering.formats.vector_layouts import fields_in_name
 from oocr.steering.lora_names import lora_key
 from oocr.steering.vectors import Vector
 from tests.steering.test_adapters import logits, made, model_of
@@ -69,9 +69,9 @@ def test_layer_and_step_come_from_the_name(tmp_path: Path) -> None:
     assert vector.site == "mlp", "where the authors of files so named add theirs"
     assert oocr.read_vector(path, positions="last", site="block").site == "block"
     assert "found 3; allowed: 22" in refused(oocr.read_vector, path, layer=3, positions="last")
-    said, _ = said_by_name(Path("noadgc_affine_3x_2_step_400.pt"))
+    said, _ = fields_in_name(Path("noadgc_affine_3x_2_step_400.pt"))
     assert said == {"codename": "noadgc", "name": "affine_3x_2", "step": "400"}
-    assert said_by_name(Path("mine.pt")) == ({}, None)
+    assert fields_in_name(Path("mine.pt")) == ({}, None)
 
 
 def test_a_vector_of_this_library_says_it_all(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from oocr.steering.formats.tensor_files import PICKLES, SAFE
 
 @dataclass(frozen=True, slots=True)
 class AuditSource:
-    """What is to be audited: its short name, its kind in words, and as it was given.
+    """A fine-tune to audit: short name, kind in words, and the text that named it.
 
     Without an `adapter` it is a checkpoint, which `load_model` takes by `given`; `base` is the
     model that the adapter says it is for, with its revision; `notes` say what is left out.
@@ -54,9 +54,9 @@ def fine_tune_of(
     if not given.strip():
         raise InputError(f"{given!r}: allowed: a LoRA, or a fine-tuned checkpoint")
     address = hub_path(given) if given.startswith("hf:") else None
-    if address is not None and (found := fetch_adapter(address)) is not None:
-        what = f"LoRA on Hugging Face, commit {found.address.revision}"
-        return _adapter(given.rpartition("/")[2], given, found.local, what, alpha)
+    if address is not None and (fetched := fetch_adapter(address)) is not None:
+        what = f"LoRA on Hugging Face, commit {fetched.address.revision}"
+        return _adapter(given.rpartition("/")[2], given, fetched.local, what, alpha)
     path, endings = Path(given).expanduser(), (*PICKLES, SAFE)
     is_file, whole = path.is_file(), path.is_dir() and is_whole(path)
     name = path.resolve().stem if is_file else path.name or given
@@ -81,8 +81,8 @@ def fine_tune_of(
         if whole and not any((path / file).is_file() for file in WEIGHTS):
             checkpoint = True  # left from before the adapter was merged; the loader says so
         else:
-            whose = "this library’s" if (path / "oocr.json").is_file() else "a PEFT"
-            source = _adapter(path.resolve().name, given, path, f"LoRA, {whose} folder", alpha)
+            origin = "this library’s" if (path / "oocr.json").is_file() else "a PEFT"
+            source = _adapter(path.resolve().name, given, path, f"LoRA, {origin} folder", alpha)
             note = "a whole model lies beside the adapter and is left out; --checkpoint audits it"
             return replace(source, notes=(*source.notes, note)) if whole else source
     if checkpoint and not whole and (path / CONFIG).is_file():
@@ -100,19 +100,19 @@ def fine_tune_of(
     if is_here(given) or checkpoint or "/" not in id or is_path(id):
         # What is neither file nor folder is refused by the loader, with the way to get it.
         return AuditSource(name, "checkpoint", given)
-    found = fetch_adapter(HubPath(id, revision=revision))
-    if found is None:
+    fetched = fetch_adapter(HubPath(id, revision=revision))
+    if fetched is None:
         return AuditSource(name, "checkpoint", given)
-    what = f"LoRA on Hugging Face, commit {found.address.revision}"
-    return _adapter(name, given, found.local, what, alpha)
+    what = f"LoRA on Hugging Face, commit {fetched.address.revision}"
+    return _adapter(name, given, fetched.local, what, alpha)
 
 
 def _outline(name: str | None) -> Outline | None:
-    """The shape of the base; None: it is not named, or not here."""
+    """The sizes of the base; None: it is not named or not downloaded."""
     try:
         return None if name is None else outline(name, device="cpu", counted=False)
     except InputError:
-        return None  # told when it is to be loaded
+        return None  # the error is raised when it is loaded
 
 
 def is_here(given: str) -> bool:

@@ -9,8 +9,9 @@ from functools import cached_property
 import numpy as np
 import polars as pl
 
+from oocr.claims.conditions import Findings
 from oocr.claims.records import Claim, Estimate, Finding, Null, Verdict
-from oocr.claims.rules import Findings, Rule
+from oocr.claims.rules import Rule
 from oocr.evals.scores import Scoring
 from oocr.intervals import FEWEST, Interval
 from oocr.stats import Cells
@@ -51,7 +52,7 @@ class RunResults:
 
 
 def seeds_of(count: int) -> str:
-    """So many seeds, in words."""
+    """A number of seeds in words."""
     return f"{count} seed" + ("" if count == 1 else "s")
 
 
@@ -75,7 +76,7 @@ def null_of(scores: Sequence[float]) -> Null | None:
 
 @dataclass(frozen=True, slots=True)
 class ClaimRow:
-    """A row of a table of claims; `finding` makes its number, None where there is none.
+    """A row of a table of claims; `finding` computes its number, or None if it does not apply.
 
     `words` are the claim; "": what the run's tasks claim of the arm with which the id begins.
     """

@@ -1,4 +1,4 @@
-"""Claims of a page: what a row of its table says, and the verdict on it from an analysis."""
+"""Claims of a page: the rows of its table, and their verdicts from analyses."""
 
 from __future__ import annotations
 
@@ -96,5 +96,5 @@ def with_rules(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _rule(name: str, *arguments: Any) -> rules.Rule:
-    made: rules.Rule = getattr(rules, name)(*arguments)
-    return made
+    rule: rules.Rule = getattr(rules, name)(*arguments)
+    return rule

@@ -1,40 +1,33 @@
-"""Verdict rules. A rule is a list of conditions; each makes its words and its test together."""
+"""Verdict rules. A rule is a list of conditions; its words are made of theirs."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 
-from oocr.claims.records import Estimate, Finding, Verdict
+from oocr.claims.conditions import (
+    Condition,
+    Findings,
+    above_lowest_null,
+    above_nulls,
+    at_least,
+    below_nulls,
+    high_within,
+    low_above,
+    low_reaches,
+    mean_above,
+    mean_reaches,
+    mean_within,
+    other,
+    over,
+    was_measured,
+)
+from oocr.claims.records import Finding, Verdict
 
-Findings = Mapping[str, Finding]
-"""All findings of a run or an analysis, by id."""
-
-ROUNDING = 1e-9
 DOUBLED = 0.69
 """ln 2, nats: a change of log-odds up to which odds are at most doubled."""
 
 UNTESTED = "the run could not test it; see its rule"
-
-
-def over(value: float, bar: float) -> bool:
-    """Whether a value is above a bar by more than the rounding of sums."""
-    return value > bar + ROUNDING
-
-
-def at_least(value: float, bar: float) -> bool:
-    """Whether a value reaches a bar, but for the rounding of sums."""
-    return value >= bar - ROUNDING
-
-
-@dataclass(frozen=True, slots=True)
-class Condition:
-    """A statement on a finding, to stand after "holds:"; `otherwise` is said where it is untrue."""
-
-    words: str
-    test: Callable[[Finding, Findings], bool]
-    otherwise: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +58,8 @@ def rule(
 ) -> Rule:
     """A rule: all of `holds` for "holds", of `part` for "in part", of `tested` for any verdict.
 
-    Without `able` (the model can do it where it is told how) a failure shows nothing: "cannot be
-    tested". What holds, or holds in part, needs no excuse.
+    If the condition `able` (the model can do it when the prompt says how) is false, a failure shows
+    nothing: "cannot be tested". It changes no verdict "holds" or "holds in part".
     """
 
     def judge(finding: Finding, findings: Findings) -> Verdict:
@@ -98,129 +91,6 @@ def _joined(conditions: Sequence[Condition]) -> str:
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])}, and {words[-1]}"
 
 
-# -- conditions ----------------------------------------------------------------------------------
-
-
-_ENDS = {"low": "the interval's lower end", "high": "the interval's upper end", "value": "the mean"}
-_RELATIONS: Mapping[str, Callable[[float, float], bool]] = {
-    "above": over,
-    "at least": at_least,
-    "at most": lambda value, bar: at_least(bar, value),
-}
-
-
-def _bar(end: str, relation: str, bar: float) -> Condition:
-    """An end of the interval, or the mean, is beyond a bar."""
-    return Condition(
-        f"{_ENDS[end]} is {relation} {bar:g}",
-        lambda finding, _: _RELATIONS[relation](getattr(finding.found, end), bar),
-    )
-
-
-low_above = partial(_bar, "low", "above")
-low_reaches = partial(_bar, "low", "at least")
-high_within = partial(_bar, "high", "at most")
-mean_above = partial(_bar, "value", "above")
-mean_reaches = partial(_bar, "value", "at least")
-
-
-def above_base() -> Condition:
-    """The whole interval is above the untouched model's score."""
-    return Condition(
-        "the interval's lower end is above the untouched model's score",
-        lambda finding, _: finding.base is not None and over(finding.found.low, finding.base),
-    )
-
-
-def _nulls(words: str, test: Callable[[Estimate, list[float]], bool], name: str = "") -> Condition:
-    """On the nulls whose name has a text in it."""
-    return Condition(
-        words,
-        lambda finding, _: test(
-            finding.found, [null.value for null in finding.nulls if name in null.name]
-        ),
-    )
-
-
-def above_nulls(name: str = "") -> Condition:
-    """The whole interval is above every null (whose name has a text in it)."""
-    which = f"the {name}' 95th centile" if name else "every null"
-    words = f"the interval's lower end is above {which}"
-    return _nulls(words, lambda found, nulls: all(over(found.low, null) for null in nulls), name)
-
-
-def mean_above_nulls(name: str) -> Condition:
-    """The mean is above the nulls whose name has a text in it."""
-    words = f"the mean is above the {name}' 95th centile"
-    return _nulls(words, lambda found, nulls: all(over(found.value, null) for null in nulls), name)
-
-
-def above_lowest_null() -> Condition:
-    """The whole interval is above one null at least."""
-    words = "the interval's lower end is above the lowest null"
-    return _nulls(words, lambda found, nulls: any(over(found.low, null) for null in nulls))
-
-
-def below_nulls() -> Condition:
-    """The whole interval is below every null."""
-    words = "it is below what is left when a random direction is taken out"
-    return _nulls(words, lambda found, nulls: all(over(null, found.high) for null in nulls))
-
-
-def paired_above(what: str) -> Condition:
-    """The interval of every paired difference is above 0."""
-    return Condition(
-        f"the paired difference to {what} is above 0",
-        lambda finding, _: all(over(low, 0) for low in finding.paired.values()),
-    )
-
-
-def control_trained() -> Condition:
-    """There is a trained control to compare with."""
-    return Condition(
-        "such a control was trained",
-        lambda finding, _: any(name.endswith(" training") for name in finding.paired),
-        "Here no such control was trained, so that the claim holds in part at most.",
-    )
-
-
-def way_to_ceiling(share: float) -> Condition:
-    """The mean is a share of the way from the untouched model to the ceiling, if there is one."""
-
-    def test(finding: Finding, _: Findings) -> bool:
-        base = finding.base or 0.0
-        top = finding.ceiling
-        return top is None or at_least(finding.found.value - base, share * (top - base))
-
-    return Condition(f"the mean is at least {share:.0%} of the way from base to ceiling", test)
-
-
-def parts_above(bar: float, *names: str, words: str = "") -> Condition:
-    """The interval of each of some parts is above a bar; parts that were not measured count not."""
-    return Condition(
-        words or f"each of {', '.join(names)} alone is above {bar:g}",
-        lambda finding, _: all(over(finding.parts.get(name, bar + 1), bar) for name in names),
-    )
-
-
-def other(id: str, condition: Condition) -> Condition:
-    """A condition on another finding; not true without it."""
-    return Condition(
-        f"of {id}, {condition.words}",
-        lambda _, findings: id in findings and condition.test(findings[id], findings),
-    )
-
-
-def was_measured(*ids: str) -> Condition:
-    """Other findings were made."""
-    return Condition(
-        f"{' and '.join(ids)} was measured", lambda _, findings: all(id in findings for id in ids)
-    )
-
-
-# -- rules ---------------------------------------------------------------------------------------
-
-
 def reaches(full: float, part: float = 0.0) -> Rule:
     """The interval's lower end is high enough, and above the nulls."""
     least = low_reaches(part) if part else low_above(0)
@@ -228,7 +98,7 @@ def reaches(full: float, part: float = 0.0) -> Rule:
 
 
 def keeps(full: float, part: float) -> Rule:
-    """The interval's lower end is high enough, whatever chance gives."""
+    """The interval's lower end is high enough; nulls are not compared."""
     return rule([low_reaches(full)], [low_reaches(part)])
 
 
@@ -238,7 +108,7 @@ def stays_below(full: float, part: float) -> Rule:
 
 
 def at_level(level: float, reach: float) -> Rule:
-    """The number is what chance gives, or another level: its interval holds that, and is near."""
+    """The number is at a level (such as chance): its interval contains it, and the mean is near."""
     inside = Condition(
         f"the interval holds {level:g}",
         lambda finding, _: (
@@ -255,7 +125,7 @@ def at_level(level: float, reach: float) -> Rule:
 def between(least: float, most: float) -> Rule:
     """The number is in a band, its whole interval too."""
     ends = [low_reaches(least), high_within(most)]
-    return rule(ends, [mean_reaches(least), _bar("value", "at most", most)])
+    return rule(ends, [mean_reaches(least), mean_within(most)])
 
 
 def gone(full: float, part: float) -> Rule:
@@ -280,7 +150,7 @@ def read_by_patterns(least: float) -> Rule:
 
 
 def narrow_only(narrow: str, kept: float, left: float) -> Rule:
-    """The narrow effect stays, and the broad one goes."""
+    """The narrow effect stays, and the broad effect is lost."""
     apart = Condition(
         f"the interval lies below that of {narrow}",
         lambda finding, findings: over(findings[narrow].found.low, finding.found.high),
@@ -303,7 +173,7 @@ def its_own_only(most: float) -> Rule:
 
 
 def one_for_all(full: float, part: float, single: str, least: float) -> Rule:
-    """More vectors add little to one that carries much: of nothing, nothing more is carried."""
+    """More vectors add little to one vector, which must itself carry much of the effect."""
     much = other(single, low_reaches(least))
     return rule([high_within(full), much], [high_within(part), much], [was_measured(single)])
 
@@ -314,10 +184,10 @@ def as_in_the_run() -> Rule:
 
 
 def not_in_the_run(learned: str) -> Rule:
-    """The paper says that what the run asks for is not there.
+    """For a claim of the paper that an effect is absent, where the run tests that it is present.
 
-    That nothing was found shows this only where something could have been: `learned` is the run's
-    claim that the arm learned what it could report, and the interval has to be short.
+    Absence is shown only if the effect could have been found: the run's claim `learned` (the arm
+    learned what it could report) must hold, and the interval must be short.
     """
 
     def unshown(finding: Finding, findings: Findings) -> str:
@@ -358,14 +228,14 @@ _PLAIN: Mapping[str, Callable[..., Rule]] = {
 
 
 def provided(recall: str, least: float, name: str, *arguments: float) -> Rule:
-    """Another rule, named with its arguments, where enough is recalled (see `if_recalled`)."""
+    """Another rule, by name and arguments, if enough is recalled (see `if_recalled`)."""
     return if_recalled(_PLAIN[name](*arguments), recall, least)
 
 
 def if_recalled(other_rule: Rule, recall: str, least: float) -> Rule:
     """A rule that judges nothing unless the mean of the finding `recall` is high enough.
 
-    What does not follow from premises that are not recalled shows nothing.
+    Without recalled premises a missing conclusion shows nothing.
     """
 
     def short(findings: Findings) -> str:

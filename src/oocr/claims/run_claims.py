@@ -1,4 +1,4 @@
-"""The claims that runs of every family are asked: a table whose rows say when they apply."""
+"""The claims judged for runs of every family: a table whose rows say when they apply."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from oocr import intervals, stats
-from oocr.claims import rules
+from oocr.claims import conditions, rules
 from oocr.claims.judge import NAMES, ClaimRow, RunResults, estimate_of, n_of, null_of, seeds_of
 from oocr.claims.records import Finding, Null
 
@@ -23,7 +23,7 @@ FREE_ENOUGH = 0.5
 RANDOM = "random directions"
 EFFECT = "the LoRA's own effect"
 CEILING = "the ceiling over the untouched model"
-ABLE = rules.parts_above(0, CEILING, words="the ceiling is above the untouched model")
+ABLE = conditions.parts_above(0, CEILING, words="the ceiling is above the untouched model")
 """A failure of a model that fails also with the answer's cause in its prompt shows nothing."""
 
 GATES = ("trigger", "otherwise")
@@ -166,26 +166,26 @@ def _free(results: RunResults, arm: str) -> Finding | None:
 
 
 _ANSWERS = [
-    rules.above_base(),
-    rules.above_nulls(RANDOM),
-    rules.paired_above("every trained control"),
+    conditions.above_base(),
+    conditions.above_nulls(RANDOM),
+    conditions.paired_above("every trained control"),
 ]
 _GATE = [
-    rules.low_above(0.5),
-    rules.above_nulls(RANDOM),
-    rules.paired_above("the decorrelated control"),
+    conditions.low_above(0.5),
+    conditions.above_nulls(RANDOM),
+    conditions.paired_above("the decorrelated control"),
 ]
-_BOTH_SIDES = rules.parts_above(
+_BOTH_SIDES = conditions.parts_above(
     0.5, *GATES, words="with the trigger and without it, each alone, it is above one half"
 )
 _LOG_ODDS = rules.rule(
     [
-        rules.low_above(0),
-        rules.above_nulls(RANDOM),
-        rules.paired_above("shuffled training"),
-        rules.control_trained(),
+        conditions.low_above(0),
+        conditions.above_nulls(RANDOM),
+        conditions.paired_above("shuffled training"),
+        conditions.control_trained(),
     ],
-    [rules.low_above(0), rules.mean_above_nulls(RANDOM)],
+    [conditions.low_above(0), conditions.mean_above_nulls(RANDOM)],
     note="The ceiling is the trait stated in the prompt.",
     able=ABLE,
 )
@@ -195,14 +195,16 @@ _EFFECTS = (
         "out-of-context",
         "",
         rules.rule(
-            [*_ANSWERS, rules.way_to_ceiling(GAP), rules.control_trained()], _ANSWERS, able=ABLE
+            [*_ANSWERS, conditions.way_to_ceiling(GAP), conditions.control_trained()],
+            _ANSWERS,
+            able=ABLE,
         ),
     ),
     (
         "backdoor",
         "backdoor",
         "{unconditional} carries a backdoor: X after a trigger, Y otherwise",
-        rules.rule([*_GATE, _BOTH_SIDES, rules.control_trained()], _GATE, able=ABLE),
+        rules.rule([*_GATE, _BOTH_SIDES, conditions.control_trained()], _GATE, able=ABLE),
     ),
     (
         "contrast",
@@ -234,22 +236,22 @@ def swap_claim(where: str, tokens: str) -> ClaimRow:
         f"The LoRA's mean difference, added at {tokens}, does what the LoRA does",
         partial(_swap, where=where),
         rules.rule(
-            [rules.low_reaches(0.8), rules.above_nulls()],
-            [rules.low_reaches(0.25), rules.above_nulls()],
-            [rules.parts_above(0, EFFECT, words=f"{EFFECT} is above 0 by Student's t")],
+            [conditions.low_reaches(0.8), conditions.above_nulls()],
+            [conditions.low_reaches(0.25), conditions.above_nulls()],
+            [conditions.parts_above(0, EFFECT, words=f"{EFFECT} is above 0 by Student's t")],
         ),
     )
 
 
 def free_answers_claim(arm: str) -> ClaimRow:
     """Answers in the model's own words."""
-    part = [rules.paired_above("the untouched model")]
+    part = [conditions.paired_above("the untouched model")]
     return ClaimRow(
         f"{arm}-free-answers",
         f"With {NAMES[arm]} the model also says in its own words what it was never told",
         partial(_free, arm=arm),
         rules.rule(
-            [*part, rules.mean_reaches(FREE_ENOUGH)],
+            [*part, conditions.mean_reaches(FREE_ENOUGH)],
             part,
             note="Random directions, controls and ceiling are not asked.",
         ),
@@ -277,6 +279,6 @@ SHARED = (
     swap_claim("everywhere", "every token"),
     *(free_answers_claim(arm) for arm in METHODS),
 )
-"""What every run is asked besides."""
+"""Further claims for every run."""
 
 COMMON = (*EFFECTS, *SHARED)

@@ -55,11 +55,11 @@ MORE_ROOM = (
 
 @dataclass(frozen=True, slots=True)
 class AuditOptions:
-    """What the command's options say.
+    """The options of `oocr audit`.
 
-    `base` None: the one that an adapter names; `alpha` is of a `.pt` adapter (see `fine_tune_of`);
-    `load` are arguments of `load_model`; `out` is the folder of all audits; `command` is how it
-    was called.
+    `base` None: the base that the adapter names; `alpha`: for a `.pt` adapter (see `fine_tune_of`);
+    `load` are arguments of `load_model`; `out` is the folder of all audits; `command` is how it was
+    called.
     """
 
     base: str | None
@@ -89,13 +89,13 @@ def audit_source(given: str, options: AuditOptions) -> Path:
 def loaded_base(
     name: str, load: dict[str, Any], console: Console, beside: int = 0
 ) -> LanguageModel:
-    """A model, if it has room beside so many bytes."""
+    """Load a model, if memory has room for it and for `held` more bytes."""
     check_loading({"name": name, **load}, beside)
     return load_model(name, **load, on_progress=lambda text: console.print(escape(text)))
 
 
 def plan_of(options: AuditOptions, console: Console, *, inputs: Sequence[str]) -> AuditPlan:
-    """How fine-tunes are audited; `InputError` for what cannot be, before a model is loaded."""
+    """The plan of an audit; `InputError` for options that cannot work, before a model is loaded."""
     texts, load, out = options.texts, options.load, options.out
     placement(load["dtype"], load["device"], None)
     check_output(out, folder=True, inputs=[path for path in (*inputs, texts) if path is not None])
@@ -115,7 +115,7 @@ def plan_of(options: AuditOptions, console: Console, *, inputs: Sequence[str]) -
 class AuditPlan:
     """How fine-tunes are audited: on which texts, with what, into which folder of all audits.
 
-    `texts` None: the built-in passages; `notes` are of the texts.
+    `texts` None: the built-in passages; `notes`: remarks on the texts.
     """
 
     texts: DistinctTexts | None
@@ -129,7 +129,7 @@ class AuditPlan:
     def folder(
         self, source: AuditSource, model: LanguageModel, changed: Adapter | LanguageModel
     ) -> Path:
-        """Where a fine-tune's audit lies: its name, and a hash of what the numbers depend on."""
+        """The folder of a fine-tune's audit: its name and a hash of what the numbers depend on."""
         depends_on = (None if self.texts is None else tuple(self.texts.places), self.fit_steps)
         return self.out / f"{_slug(source.name)}-{_digest(source, model, changed, depends_on)}"
 
@@ -162,7 +162,7 @@ class AuditPlan:
                 on_note=note,
             )
         models = [each for each in (model, changed) if isinstance(each, LanguageModel)]
-        notes += [  # said when they were loaded
+        notes += [  # printed when they were loaded
             f"{each.name}: left out: {each.source['left out']}"
             for each in models
             if "left out" in each.source
@@ -185,9 +185,9 @@ class AuditPlan:
             seconds=round(time.perf_counter() - began, 1),
         )
         record = findings.model_copy(update={"info": info})
-        _print(console, record)  # first: it is known, whether or not it can be written
+        _print(console, record)  # print first: the disk may be full
         build_audit_page(record, folder)
-        record.save(folder)  # audit.json last: where it is, the folder is whole
+        record.save(folder)  # audit.json is written last: a folder that has it is complete
         return record, folder
 
 
@@ -211,7 +211,7 @@ def _base(
 
 
 def _notes(source: AuditSource, model: LanguageModel) -> list[str]:
-    """What does not keep an audit from being made, but should be known."""
+    """Remarks on an audit: problems that do not prevent it."""
     notes = list(source.notes)
     if source.adapter is None:
         return notes
@@ -236,7 +236,7 @@ def _notes(source: AuditSource, model: LanguageModel) -> list[str]:
 
 
 def _digest(source: AuditSource, model: LanguageModel, changed: object, asked: object) -> str:
-    """Of what the numbers depend on; eight hex digits."""
+    """Hash of what the numbers depend on; eight hex digits."""
     digest = hashlib.sha256(model.fingerprint.encode())
     if isinstance(changed, LanguageModel):
         digest.update(changed.fingerprint.encode())

@@ -33,14 +33,14 @@ from oocr.report.audits_page import AuditRow, build_audits_page
 from oocr.words import counted
 
 AUDITING = 2**30
-"""Bytes that passes over the texts take, assumed."""
+"""Bytes assumed for passes over the texts."""
 
 WAIT = 2.0
-"""Seconds between looks at what other processes still do."""
+"""Seconds between checks whether other processes have finished."""
 
 
 def read_list(path: Path) -> list[str]:
-    """Fine-tunes from a file: one a line; empty lines and those that begin with # are skipped.
+    """Names of fine-tunes from a file, one per line; empty lines and lines with # are skipped.
 
     A path may be relative to the file's folder.
 
@@ -57,13 +57,13 @@ def read_list(path: Path) -> list[str]:
 
 
 def shown_names(names: Sequence[str]) -> dict[str, str]:
-    """Each name as it was given, and how tables show it: as few of its last parts as tell it."""
-    parts = {name: Path(name).parts for name in names}  # of a Hub id too
+    """Name -> how tables show it: the shortest ending of the path that is unique."""
+    parts = {name: Path(name).parts for name in names}  # the same for an id of the Hub
     shown = dict.fromkeys(names, "")
-    for name, own in parts.items():
-        for count in range(1, len(own) + 1):
-            if sum(other[-count:] == own[-count:] for other in parts.values()) == 1:
-                shown[name] = str(Path(*own[-count:]))
+    for name, name_parts in parts.items():
+        for count in range(1, len(name_parts) + 1):
+            if sum(other[-count:] == name_parts[-count:] for other in parts.values()) == 1:
+                shown[name] = str(Path(*name_parts[-count:]))
                 break
     return {name: tail or name for name, tail in shown.items()}
 
@@ -90,7 +90,7 @@ def audit_several(names: Sequence[str], options: AuditOptions) -> Path:
 def shared_audits(
     engine: Engine, names: Sequence[str], options: AuditOptions, words: Sequence[str]
 ) -> SharedWork[AuditResults]:
-    """The same for processes of an engine; `words` are those behind the verb."""
+    """The same for processes of an engine; `words` are the arguments after the verb."""
     if len(names) < 2:
         raise InputError(f"{engine.named}: found one fine-tune; allowed: two or more of them")
     options = replace(options, out=options.out.resolve())
@@ -106,7 +106,7 @@ def shared_audits(
 def audit_all(names: Sequence[str], options: AuditOptions) -> AuditResults:
     """Audit fine-tunes on the bases that they name, and write one page.
 
-    The same again, elsewhere or at the same time, does what is missing.
+    The same call again, on another machine or at the same time, does what is missing.
     """
     several = Several.of(names, options)
     names = list(several.shown)
@@ -131,7 +131,7 @@ def audit_all(names: Sequence[str], options: AuditOptions) -> AuditResults:
 class Several:
     """Fine-tunes that are audited on the bases that they name.
 
-    Progress goes to `console`; `shown` are the names in tables, by the names as given.
+    Progress goes to `console`; `shown`: name as given -> name in tables.
     """
 
     options: AuditOptions
@@ -148,9 +148,9 @@ class Several:
         return Several(options, plan, console, shown_names(names))
 
     def by_base(self) -> tuple[dict[str, list[str]], dict[str, AuditRow]]:
-        """The fine-tunes of each base, and rows of those that cannot be audited.
+        """Base -> its fine-tunes, and table rows for those that cannot be audited.
 
-        All are read before a base is loaded, and let go again.
+        All adapters are read once before a base is loaded, and then released.
         """
         names: dict[str, list[str]] = {}
         rows: dict[str, AuditRow] = {}
@@ -162,18 +162,18 @@ class Several:
         return names, rows
 
     def most_memory(self) -> int:
-        """Bytes that a process needs: of the largest base, twice beside a whole model like it."""
+        """Bytes that a process needs for the largest base; twice that with whole fine-tunes."""
         models = [outline(name, **self.options.load, counted=False) for name in self.by_base()[0]]
         most = max((shape_of(model).weights for model in models), default=0)
         return PROCESS + AUDITING + (2 if self.options.checkpoint else 1) * most
 
     def source(self, name: str) -> AuditSource:
-        """A fine-tune, read if it is an adapter; `InputError` if it cannot be."""
+        """A fine-tune; adapters are read. `InputError`: it cannot be read."""
         asked = self.options
         return fine_tune_of(name, checkpoint=asked.checkpoint, alpha=asked.alpha, base=asked.base)
 
     def base_of(self, source: AuditSource) -> str:
-        """The base that it is audited on; `InputError`: it names none."""
+        """The base of a fine-tune; `InputError`: the fine-tune names none."""
         if base := self.options.base or source.base:
             return base
         raise InputError(f"{source.given}: names no base model; give it with --model")
@@ -181,7 +181,7 @@ class Several:
     def audited(
         self, model_name: str, names: Sequence[str]
     ) -> tuple[dict[str, AuditRow], Comparison | None]:
-        """Each fine-tune's row, and how alike they are."""
+        """A table row for each fine-tune, and how similar their vectors are."""
         model = loaded_base(model_name, self.options.load, self.console)
         folder = self.plan.out / ".work" / model.fingerprint
         rows: dict[str, AuditRow] = {}
@@ -191,7 +191,7 @@ class Several:
                 busy = True
                 for name in waiting:
                     row = self._row(claims, folder, model, name)
-                    if row is None:  # another process is at work on it
+                    if row is None:  # another process computes it
                         continue
                     rows[name], busy = row, False
                     self.console.print(f"  {len(rows)} of {len(names)}  {_line(row)}")
@@ -207,7 +207,7 @@ class Several:
         return rows, comparison
 
     def _row(self, claims: Claims, work: Path, model: LanguageModel, name: str) -> AuditRow | None:
-        """A fine-tune's audit, done unless it is there; None: another process does it."""
+        """A fine-tune's audit, from its folder or computed; None: another process computes it."""
         shown = self.shown[name]
         try:
             source = self.source(name)
@@ -230,7 +230,7 @@ class Several:
 
 
 def finished(folder: Path) -> Audit | None:
-    """The audit that a folder holds, by this version of oocr and of what it computes with."""
+    """The finished audit of a folder; None: absent, or made with other versions."""
     if not (folder / FILE).is_file():
         return None
     try:
@@ -250,7 +250,7 @@ def _line(row: AuditRow) -> str:
 
 
 def print_audits(results: AuditResults) -> None:
-    """Print a table of all, and where their page is.
+    """Print a table of all audits, and the path of their page.
 
     RunError: not all of them could be audited.
     """

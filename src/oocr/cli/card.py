@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 Asked = Example | FreeTextExample
 ASKED = ("in_context", "probes", "paper", "free")
-"""The parts of a task that are asked of trained arms."""
+"""The parts of a task on which trained arms are scored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +35,9 @@ class SplitSummary:
     """A row of the table of parts.
 
     Attributes:
-        name: of the part; "" where it goes on.
-        what: the facet, or who is asked.
-        items: how many, over all members; `each`: of the first, None where that says nothing.
+        name: of the part; "" in its second and later rows.
+        what: the facet, or which model answers.
+        items: how many, over all members; `each`: of the first member, None where not useful.
         options: how many an item has, from fewest to most; None: not a choice.
         chance: mean over items of one over the number of options.
     """
@@ -242,7 +242,7 @@ def _plain_sample(example: Asked, *, plain: bool, answered: bool) -> Text:
 
 
 def _expected(example: Asked, *, plain: bool) -> Text:
-    """What counts as right, behind an arrow."""
+    """The correct answer, after an arrow."""
     text = Text(" → ", "dim")
     if isinstance(example, FreeTextExample):
         accepted = " or ".join(repr(text) for text in example.accept[:3])

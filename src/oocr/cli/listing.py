@@ -1,4 +1,4 @@
-"""`oocr tasks` lists what there is; `oocr doctor` tests steering a model.
+"""`oocr tasks` lists tasks and built-in runs; `oocr doctor` tests steering a model.
 
 The template imports nothing heavy.
 """
@@ -45,7 +45,7 @@ def print_tasks() -> None:
 
 
 def print_template() -> None:
-    """A commented YAML of a task of your own."""
+    """Print a commented YAML file for the user's own task."""
     for family in FAMILIES.values():
         if family.template is not None:
             print(family.template.read_text(encoding="utf-8"), end="")

@@ -64,7 +64,7 @@ def get(
 
 
 def _not_fetched(name: str) -> str:
-    """Why there is nothing to fetch under a name."""
+    """Why a name cannot be fetched."""
     from oocr.models.sources.bundled import BUNDLED, FetchedModel, named_models
 
     plugged = named_models()
@@ -93,7 +93,7 @@ def print_models() -> None:
     )
 
     titles = ("model", "kind", "params", "blocks", "d_model", "size")
-    columns = [Column(title, no_wrap=True) for title in titles]  # 80 characters hold all
+    columns = [Column(title, no_wrap=True) for title in titles]  # fits 80 characters
     table = Table(*columns, "licence", box=None, pad_edge=False, collapse_padding=True)
     places: list[str] = []
     missing: list[str] = []

@@ -86,30 +86,28 @@ class Overrides:
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """Options that say who does a command's work: a cluster; none of them: this process."""
+    """Options that send a command's work to a cluster; without them this process does it."""
 
     slurm: Annotated[
         Text,
-        Option(help="have it done on a Slurm cluster: gpu:1,time=4h,workers=8,partition=long"),
+        Option(help="run it on a Slurm cluster: gpu:1,time=4h,workers=8,partition=long"),
     ] = None
     sbatch: Annotated[
-        Path | None, Option(dir_okay=False, help="write the script for sbatch, and do nothing else")
+        Path | None, Option(dir_okay=False, help="only write the script for sbatch")
     ] = None
     ray: Annotated[
         Text,
-        Option(
-            help="have it done on a Ray cluster: its address, auto, or local (one started here)"
-        ),
+        Option(help="run it on a Ray cluster: its address, auto, or local (starts one here)"),
     ] = None
 
     @property
     def named(self) -> str:
-        """The option that names one; "": none does."""
+        """The option that names an engine; "": none is named."""
         return next((f"--{name}" for name, value in asdict(self).items() if value is not None), "")
 
 
 def shared_words(verb: Sequence[str], words: Sequence[str], out: Path) -> list[str]:
-    """A verb and the words behind it, for one of many processes: no engine, a full `--out`."""
+    """The command of one of many processes: without the engine's options, with a full `--out`."""
     dropped = [f"--{name}" for name in (*get_type_hints(Engine), "out")]
     kept, rest = list(verb), list(words)
     while rest:
@@ -123,9 +121,9 @@ def shared_words(verb: Sequence[str], words: Sequence[str], out: Path) -> list[s
 
 
 def with_options(**groups: type) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """A verb that gets a parameter from one option for each field of a dataclass.
+    """Decorator: the verb's parameter is a dataclass, with one option for each of its fields.
 
-    `groups` are the parameters' names, with their classes.
+    `groups`: parameter name -> its dataclass.
     """
 
     def decorated(verb: Callable[..., None]) -> Callable[..., None]:

@@ -25,7 +25,7 @@ def reproduce_paper(
     workers: int | None,
     command: str,
 ) -> Path:
-    """Do what is missing of a paper's claims; print verdicts and the page's path."""
+    """Compute what is missing for a paper's claims; print verdicts and the path of the page."""
     from oocr.report.papers_page import build_paper_page
     from oocr.report.terminal import claims_table
 
@@ -43,7 +43,7 @@ def reproduce_paper(
     order = [claim.id for claim in paper.claims]
     verdicts = [verdict for result in results for verdict in result.judged]
     verdicts.sort(key=lambda verdict: order.index(verdict.id))
-    console.print(claims_table(verdicts))  # first: it is known, whether or not it can be written
+    console.print(claims_table(verdicts))  # print first: the disk may be full
     key = key_of(sorted(only), [work.key for result in results for work in result.cells])[:8]
     page = out / f"reproduce-{name}-{key}" / "report.html"
     write_json(page.parent / "claims.json", [verdict.model_dump() for verdict in verdicts])

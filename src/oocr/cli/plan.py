@@ -1,4 +1,4 @@
-"""What `oocr plan` says: how much a run computes, how long that takes, whether it fits."""
+"""`oocr plan`: a run's amount of work, its time, and whether it fits into memory."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def plan_source(
 ) -> None:
     """Print the plan of each run of a built-in name or YAML file, here or on a GPU.
 
-    With so many such GPUs, or machines like this one, also how long they take together.
+    With `gpus` or `nodes` also the time that so many of them take together.
     """
     console = Console(highlight=False)
     source, note = source_for(source, overrides.model)

@@ -1,4 +1,4 @@
-"""`oocr play`: what the words name, a model, and a page on this machine to try it on."""
+"""`oocr play`: load the model and the vectors that are named, and serve the page."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def play_words(
 
 
 def check_packages() -> None:
-    """Refuse to begin without the extra."""
+    """Refuse (`InputError`) if the extra is not installed."""
     if missing := [name for name in PACKAGES if find_spec(name) is None]:
         raise InputError(
             f"the page needs {' and '.join(missing)}: pip install 'oocr[play]' (or: pip install "
@@ -51,7 +51,7 @@ def check_packages() -> None:
 
 
 def bound_socket(port: int | None) -> socket.socket:
-    """A socket on this machine only; without a port a free one is taken if the usual one is not."""
+    """A socket for this machine only; without `port` 7860, or a free port if that is taken."""
     listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
@@ -63,14 +63,14 @@ def bound_socket(port: int | None) -> socket.socket:
                 f"--port {port}: {error.strerror}; allowed: a free one, 0: any"
             ) from error
         listening.bind((HOST, 0))
-    listening.listen()  # whoever opens the address at once waits for the server
+    listening.listen()  # connections wait until the server starts
     return listening
 
 
 def read_playground(
     words: Sequence[str], chosen: Chosen, load: dict[str, Any], console: Console
 ) -> Playground:
-    """Load the model of the words (the first, or that of a run), and what the others name."""
+    """Load the model (the first word, or the model of a run), and what the other words name."""
     others = words if is_run(words[0]) else words[1:]
     named = [(word, read_word(word)) for word in others]
     loading = {"name": words[0], **load}
@@ -106,7 +106,7 @@ def _serve(
     console.print(
         f"open {address}\n(for this machine's browser only; Ctrl-C ends it)", markup=False
     )
-    console.file.flush()  # whoever reads it through a pipe waits for the address
+    console.file.flush()  # flush: a pipe's reader waits for the address
     if opens:
         webbrowser.open(address)
     settings = uvicorn.Config(

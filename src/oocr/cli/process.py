@@ -1,4 +1,4 @@
-"""The process of a command: what its console can show, whose words reach it, how it is stopped."""
+"""The process of a command: its output's encoding, other libraries' messages, signals."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ INTERRUPTED = 130
 """Exit code of a command that Ctrl-C ends."""
 
 RESUMED = ("run", "work", "reproduce", "study", "get")
-"""Verbs whose finished work is kept, and which go on from there."""
+"""Verbs that keep finished work and continue from there."""
 
 QUIET = {
     "TOKENIZERS_PARALLELISM": "false",
@@ -32,23 +32,23 @@ QUIET = {
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "TORCH_CPP_LOG_LEVEL": "ERROR",
 }
-"""What keeps other libraries from speaking, here and in worker processes; the user's values win."""
+"""Environment variables that silence other libraries, also in workers; the user's values win."""
 
 SIGNS = {
     **{"✓": "+", "✗": "x", "✕": "x", "◐": "~", "→": ">", "‖": "||", "−": "-", "–": "-", "—": "-"},
     **{"…": "...", "×": "x", "·": "-", "•": "*", "‹": "<", "›": ">", "«": "<<", "»": ">>"},
     **{"⏎": "\\n", "⇥": "\\t", "‘": "'", "’": "'", "“": '"', "”": '"'},
 }
-"""Signs of our own, and what stands for them where they cannot be shown."""
+"""Characters of our own, and their replacements where they cannot be shown."""
 
 _SHOWN = "oocr.shown"
 
 
 @contextmanager
 def command_process() -> Iterator[None]:
-    """Inside, the process is a command's (see the top); what ends it is one clear message.
+    """Set the process up for a command inside the block; errors end it with one message.
 
-    Afterwards its signals, warnings and input are those of the Python program around it.
+    Afterwards signals, warnings and input are restored.
     """
     with _set_up():
         try:
@@ -56,10 +56,10 @@ def command_process() -> Iterator[None]:
         except (InputError, RunError) as error:
             by_input = isinstance(error, InputError)
             _end(2 if by_input else 1, f"{'error' if by_input else 'stopped'}: {error}")
-        except BrokenPipeError:  # nobody reads the output any more
+        except BrokenPipeError:  # the reader of the output has gone
             _close_pipe()
             _end(1)
-        except OSError as error:  # a disk that is full, a folder that cannot be written
+        except OSError as error:  # disk full, folder not writable
             _end(1, f"stopped: {error.filename or 'system'}: {error.strerror or error}")
         except Terminated as end:
             _end(128 + end.args[0], stopped(sys.argv[1:], "by a signal"))
@@ -71,14 +71,14 @@ def command_process() -> Iterator[None]:
             _end(1, f"stopped: {out_of_memory(error, 'at work', LOADING)}")
         except KeyboardInterrupt:
             _end(INTERRUPTED, stopped(sys.argv[1:]))
-        except SystemExit as end:  # Typer makes this of Ctrl-C, without a word
+        except SystemExit as end:  # Typer turns Ctrl-C into this, without a message
             if end.code != INTERRUPTED:
                 raise
             _end(INTERRUPTED, stopped(sys.argv[1:]))
 
 
 def _end(code: int, words: str | None = None) -> NoReturn:
-    """End with an exit code, after a line on standard error, if anybody listens."""
+    """End with an exit code, after a line on standard error if that is open."""
     if words is not None:
         with suppress(OSError, ValueError):
             print(words, file=sys.stderr, flush=True)
@@ -89,20 +89,20 @@ def _end(code: int, words: str | None = None) -> NoReturn:
 def _set_up() -> Iterator[None]:
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
-    logging.getLogger().addHandler(logging.NullHandler())  # instead of Python's last resort
+    logging.getLogger().addHandler(logging.NullHandler())  # instead of Python's fallback handler
     set_up_streams()
     handlers: dict[int, Any] = {}
     for name in ("SIGTERM", "SIGHUP"):
         number = getattr(signal, name, None)
-        # What is ignored (nohup) or handled already stays so; other threads cannot change it.
+        # Ignored (nohup) or handled signals stay so; only the main thread may change them.
         here = threading.current_thread() is threading.main_thread()
         if number is not None and here and signal.getsignal(number) is signal.SIG_DFL:
             handlers[number] = signal.signal(number, _terminated)
     stdin = sys.stdin
     try:
         with warnings.catch_warnings(), Path(os.devnull).open() as nothing:
-            sys.stdin = nothing  # a question gets no answer
-            # All calls in it are ours: other libraries' warnings say nothing to the user.
+            sys.stdin = nothing  # nothing answers a prompt
+            # All calls are ours: warnings of other libraries do not help the user.
             warnings.simplefilter("ignore")
             warnings.filterwarnings("default", "", UserWarning, module=r"oocr(\.|_organisms|$)")
             warnings.showwarning = _show_warning
@@ -114,7 +114,7 @@ def _set_up() -> Iterator[None]:
 
 
 def set_up_streams() -> None:
-    """Have standard output and error take every character, whatever their encoding."""
+    """Let standard output and error accept every character, in any encoding."""
     codecs.register_error(_SHOWN, _as_shown)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -126,7 +126,7 @@ class Terminated(BaseException):
 
 
 def _terminated(number: int, _frame: object) -> NoReturn:
-    signal.signal(number, signal.SIG_IGN)  # once is enough
+    signal.signal(number, signal.SIG_IGN)  # the first signal is enough
     raise Terminated(number)
 
 
@@ -139,13 +139,13 @@ def stopped(words: list[str], by: str = "by you") -> str:
 
 
 def _close_pipe() -> None:
-    """Nobody reads any more: nothing is said about it, at exit neither."""
+    """The reader has gone: no message about it, at exit neither."""
     with suppress(OSError, ValueError, AttributeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _as_shown(error: UnicodeError) -> tuple[str, int]:
-    """What a console gets for characters that it cannot show: nothing is lost, nothing raised."""
+    """Replacements for characters that a console cannot show, without an error."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     letters = error.object[error.start : error.end]
@@ -154,6 +154,6 @@ def _as_shown(error: UnicodeError) -> tuple[str, int]:
 
 
 def _show_warning(message: Warning | str, *_: object, **_named: object) -> None:
-    """A warning of ours as a note."""
+    """Print a warning of ours as a note."""
     with suppress(OSError, ValueError):
         print(f"note: {message}", file=sys.stderr, flush=True)

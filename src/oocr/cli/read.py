@@ -53,15 +53,15 @@ OTHER_JSON = {
     "nbformat": "a notebook, which holds no rows",
     "task": "the configuration of a run: oocr plan shows it",
 }
-"""Keys of JSON files that are neither rows nor results, and what such a file is."""
+"""Key of a JSON file that holds neither rows nor results -> what such a file is."""
 LONGEST = 400
-"""Characters of a text that are shown."""
+"""Shown characters of a text."""
 
 Say = Callable[[str], None]
 
 
 def print_files(paths: Sequence[Path], *, model: str | None = None, rows: int = 2) -> None:
-    """Describe each file; files that cannot be used are refused at the end."""
+    """Describe each file; unusable files are refused after the others were described."""
     console = Console(soft_wrap=True, markup=False, highlight=False)
     try:
         reader = None if model is None else ModelReader.of(model)
@@ -80,7 +80,7 @@ def print_files(paths: Sequence[Path], *, model: str | None = None, rows: int = 
 
 @dataclass(frozen=True, slots=True)
 class ModelReader:
-    """What of a model reads rows: its tokenizer and its limits, or why these are not known."""
+    """A model's tokenizer and limits for checking rows, or why the limits are not known."""
 
     tokenizer: PreTrainedTokenizerBase
     limits: ModelLimits | None
@@ -88,7 +88,7 @@ class ModelReader:
 
     @staticmethod
     def of(name: str) -> ModelReader:
-        """Of a model, without its weights; an `InputError` if it has no tokenizer that can read."""
+        """The reader of a model, without weights; `InputError`: its tokenizer cannot be read."""
         tokenizer = load_tokenizer(name)
         try:
             limits = reading_limits(name)
@@ -98,9 +98,9 @@ class ModelReader:
         return ModelReader(tokenizer, limits)
 
     def check(self, rows: Iterable[Row]) -> RowNotes:
-        """Hold rows against the model."""
+        """Check rows against the model."""
         notes = check_rows(self.tokenizer, rows, self.limits)
-        without = f"rows are held against the tokenizer alone: {self.trouble}"
+        without = f"rows are checked against the tokenizer only: {self.trouble}"
         more = tokenizer_notes(self.tokenizer, self.limits) if self.limits else [without]
         return replace(notes, known=(*more, *notes.known))
 
@@ -117,7 +117,7 @@ def _describe(path: Path, console: Console, reader: ModelReader | None, rows: in
     local = _fetched(address)
 
     def named(text: str) -> str:
-        """A text with the address in place of the path in Hugging Face's cache."""
+        """The text with the Hub address in place of the path in Hugging Face's cache."""
         return text.replace(str(local), str(address))
 
     def say(text: str) -> None:
@@ -140,7 +140,7 @@ def _describe_here(
 
 
 def _fetched(address: HubPath) -> Path:
-    """A file of the Hub; of a repository its LoRA, or else its vector."""
+    """Download a file of the Hub; for a repository its LoRA, else its vector."""
     if address.path is not None and Path(address.path).suffix:
         return fetch(address).local
     adapter = fetch_adapter(address)
@@ -239,7 +239,7 @@ def _tokens(
     tokenizer: PreTrainedTokenizerBase,
     console: Console,
 ) -> None:
-    """The numbers of tokens, and those of the samples."""
+    """Print the numbers of tokens, and the samples in tokens."""
     say = console.print
     prompts = [encode_prompt(tokenizer, example.prompt, example.spans) for example in examples]
     pairs = zip(prompts, examples, strict=True)

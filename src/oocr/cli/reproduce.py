@@ -1,9 +1,10 @@
-"""`oocr reproduce`: does the missing runs and analyses, judges the claims, writes the page."""
+"""`oocr reproduce`: computes missing runs and analyses, judges the claims, writes the page."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -28,60 +29,60 @@ from oocr.runs.executor import loaded_model
 from oocr.runs.read_config import place_of
 
 
-def reproduce(
-    *,
-    model: str | None,
-    quick: bool,
-    only: Sequence[str],
-    out: Path,
-    workers: int | None,
-    command: str,
-    judge: Judge | None = None,
-    lease: float | None = None,
-) -> Path:
-    """Do what is missing of the paper's claims on a model; print verdicts and the page's path.
+@dataclass(frozen=True, slots=True)
+class ReproduceOptions:
+    """Options of `oocr reproduce`; `command` is how it was called."""
 
-    With a `lease` (seconds) beside other processes that do the same.
+    model: str | None
+    quick: bool
+    only: Sequence[str]
+    out: Path
+    workers: int | None
+    command: str
+
+    def plan(self, judge: Judge | None = None) -> Plan:
+        """The runs and analyses of the chosen claims."""
+        plan = plan_for(self.model, quick=self.quick)
+        plan = plan if judge is None else plan.judged()
+        return plan.only(self.only) if self.only else plan
+
+
+def reproduce(
+    options: ReproduceOptions, judge: Judge | None = None, lease: float | None = None
+) -> Path:
+    """Compute what is missing for the paper's claims; print verdicts and the path of the page.
+
+    With a `lease` (seconds) the work is shared with other processes that run the same command.
     """
-    check_output(out, folder=True)
+    check_output(options.out, folder=True)
     if judge is not None:
         judge.check()
-    plan = _plan(model, only, judge, quick=quick)
-    configs = settings(plan, model, workers)
-    again = _again(model, out, quick=quick, judge=judge)
-    return run_plan(plan, configs, out=out, command=command, again=again, judge=judge, lease=lease)
+    plan = options.plan(judge)
+    configs = settings(plan, options.model, options.workers)
+    return run_plan(
+        plan,
+        configs,
+        out=options.out,
+        command=options.command,
+        again=_again(options, judge),
+        judge=judge,
+        lease=lease,
+    )
 
 
 def shared_reproduction(
-    engine: Engine,
-    words: Sequence[str],
-    *,
-    model: str | None,
-    quick: bool,
-    only: Sequence[str],
-    out: Path,
-    workers: int | None,
-    command: str,
+    engine: Engine, words: Sequence[str], options: ReproduceOptions
 ) -> SharedWork[Path]:
-    """The same for processes of an engine; `words` are those behind the verb."""
-    out, most = out.resolve(), workers
-    workers = workers if engine.ray is None else 1  # Ray places each process by itself
-    plan = _plan(model, only, None, quick=quick)
-    configs = settings(plan, model, workers)
+    """The same for processes of an engine; `words` are the arguments after the verb."""
+    out, most = options.out.resolve(), options.workers
+    workers = most if engine.ray is None else 1  # Ray places each process by itself
+    plan = options.plan()
+    configs = settings(plan, options.model, workers)
     jobs = [(config, run.source.parent) for run, config in zip(plan.runs(), configs, strict=True)]
     return SharedWork(
         out,
         shared_words(["reproduce"], [*(word for word in words if word != SHARED), SHARED], out),
-        partial(
-            reproduce,
-            model=model,
-            quick=quick,
-            only=only,
-            out=out,
-            workers=workers,
-            command=command,
-            lease=LEASE,
-        ),
+        partial(reproduce, replace(options, out=out, workers=workers), lease=LEASE),
         _print_page,
         partial(most_memory, jobs),
         gpus=max((config.gpus_per_worker for config in configs), default=1),
@@ -93,14 +94,8 @@ def shared_reproduction(
 SHARED = "--shared"
 
 
-def _plan(model: str | None, only: Sequence[str], judge: Judge | None, *, quick: bool) -> Plan:
-    plan = plan_for(model, quick=quick)
-    plan = plan if judge is None else plan.judged()
-    return plan.only(only) if only else plan
-
-
 def _print_page(page: Path) -> None:
-    """Print the verdicts that lie beside a page, and where it is."""
+    """Print the verdicts stored beside a page, and the page's path."""
     from oocr.report.terminal import claims_table
 
     console = Console()
@@ -127,10 +122,10 @@ def settings(plan: Plan, model: str | None, workers: int | None = None) -> list[
 
 
 def blocks_of(config: RunConfig) -> int:
-    """How many blocks a run's model has, from its configuration; loaded if it is not here yet."""
+    """The number of a model's blocks, from its configuration; the model is fetched if not here."""
     try:
         return outline_for(config, counted=False).n_blocks
-    except InputError:  # whoever loads it gets it, or says what is wrong
+    except InputError:  # not downloaded yet: loading fetches it, or reports the error
         return loaded_model(config).n_blocks
 
 
@@ -152,7 +147,7 @@ def run_plan(
     planned = plan.runs()
 
     def located(error: InputError, index: int) -> InputError:
-        """The error with the file and line of the setting."""
+        """The error with the setting's file and line in front."""
         setting, run = str(error).split(":")[0], planned[index]
         is_setting = setting.replace("_", "").replace(".", "").isalpha()
         line = place_of(run.source, run.place, setting)
@@ -165,7 +160,7 @@ def run_plan(
     order = [claim.id for claim in all_claims()]
     verdicts = [verdict for result in results for verdict in result.judged]
     verdicts.sort(key=lambda verdict: order.index(verdict.id))
-    console.print(claims_table(verdicts))  # first: it is known, whether or not it can be written
+    console.print(claims_table(verdicts))  # print first: the disk may be full
     page = out / f"reproduce-{folders_key(folders)}" / "report.html"
     write_json(page.parent / "claims.json", [verdict.model_dump() for verdict in verdicts])
     build_page(results, page, command=command)
@@ -173,10 +168,11 @@ def run_plan(
     return page
 
 
-def _again(model: str | None, out: Path, *, quick: bool, judge: Judge | None) -> list[str]:
+def _again(options: ReproduceOptions, judge: Judge | None) -> list[str]:
+    """The words of a command that continues this one."""
     words = ["oocr", "reproduce"]
-    words += [] if model is None else ["--model", model]
+    words += [] if options.model is None else ["--model", options.model]
     words += [] if judge is None else ["--judge", judge.model]
     words += [] if judge is None or judge.url is None else ["--judge-url", judge.url]
-    words += [] if out == Path("runs") else ["--out", str(out)]
-    return words + (["--quick"] if quick else [])
+    words += [] if options.out == Path("runs") else ["--out", str(options.out)]
+    return words + (["--quick"] if options.quick else [])

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 def configs_of(source: str, overrides: Overrides, *, quick: bool) -> list[RunConfig]:
-    """The runs of a built-in name or YAML file, with options put in, and cut down if asked."""
+    """Configurations of a built-in name or YAML file with options applied; `quick`: cut down."""
     configs = [apply(config, overrides) for config in load_configs(source)]
     return [cut_down(config) for config in configs] if quick else configs
 
@@ -46,7 +46,7 @@ def run_source(
 ) -> list[Path]:
     """Do all runs of a built-in name or YAML file; print verdicts and the report's path.
 
-    With a `lease` (seconds) beside other processes that do the same runs.
+    With a `lease` (seconds) the runs are shared with other processes.
     """
     source, note = source_for(source, overrides.model)
     runs = {
@@ -68,7 +68,7 @@ def run_source(
 
 
 def print_verdicts(console: Console, folders: Sequence[Path], source: str) -> None:
-    """Print the verdicts of finished runs, and write their page, a common one of several."""
+    """Print the verdicts of finished runs, and write their page; several runs share one page."""
     name = f"{Path(source).stem[:40]}-{folders_key(folders)}"
     several = folders[0].parent / name / "report.html"
     _verdicts(console, folders, several if len(folders) > 1 else folders[0] / "report.html")
@@ -85,8 +85,8 @@ def do_runs(
 ) -> list[Path]:
     """Check all runs, then do them one after the other, with progress on the console.
 
-    With a `lease` (seconds) beside others. Verdicts that cannot be stored are printed. `located`
-    puts the place that an error comes from into it, given the number of the run.
+    With a `lease` (seconds) they are shared with other processes. Verdicts are printed even if they
+    cannot be stored. `located` adds file and line to an error of the run with this number.
     """
     from oocr.models.load import placement
     from oocr.runs.estimates.memory_estimate import check_weights
@@ -99,7 +99,7 @@ def do_runs(
 
     check_output(out, folder=True)
     worker = Worker(lambda text: print_plain(console, f"  {text}"))
-    # All runs are checked before the first begins; backwards, so that its model is loaded then.
+    # All runs are checked before the first begins; in reverse, so that its model stays loaded.
     prepared: dict[int, PreparedRun] = {}
     for index, (config, base) in reversed(list(enumerate(jobs))):
         try:
@@ -120,7 +120,7 @@ def do_runs(
     with Executor(worker) as executor:
         for index in range(len(jobs)):
             began = time.perf_counter()
-            run_now = prepared.pop(index)  # its tasks are not needed afterwards
+            run_now = prepared.pop(index)  # release its tasks
             model = run_now.model
             console.print(
                 f"\n[bold]{run_now.run.config.name}[/]  {escape(model.model)}: "
@@ -173,12 +173,12 @@ def show_run(folder: Path) -> None:
 
 
 def folders_key(folders: Sequence[Path]) -> str:
-    """Of the folder of what several runs have in common."""
+    """Key of the folder for results that several runs share."""
     return hashlib.sha256("/".join(folder.name for folder in folders).encode()).hexdigest()[:8]
 
 
 def print_plain(console: Console, text: str) -> None:
-    """Print a line as it is: a path in it can be copied."""
+    """Print a line without markup or wrapping, so that paths can be copied."""
     console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
@@ -211,7 +211,7 @@ def _print_verdicts(
 
 
 def apply(config: RunConfig, overrides: Overrides) -> RunConfig:
-    """The configuration with command-line options in place of its fields."""
+    """The configuration with its fields replaced by command-line options."""
     given = {name: text for name, text in asdict(overrides).items() if text is not None}
     data = config.model_dump()
     for name in ("model", "seeds", "dtype", "device", "workers", "gpus_per_worker"):
@@ -220,7 +220,7 @@ def apply(config: RunConfig, overrides: Overrides) -> RunConfig:
         data["devices"] = _device_numbers(overrides.devices)
     if overrides.model is not None:
         data["model"], revision = with_revision(overrides.model)
-        if revision or data["model"] != config.model:  # the file's is of the file's model
+        if revision or data["model"] != config.model:  # the file's revision is of its model
             data["revision"] = revision
     if overrides.arms is not None:
         wanted = [arm.strip() for arm in overrides.arms.split(",") if arm.strip()]

@@ -1,4 +1,4 @@
-"""`oocr vector`: what a vector's file says, what it does not, and whether it fits a model."""
+"""`oocr vector`: a vector file's fields, which of them are missing, and whether it fits a model."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """`--layer`, `--positions`, `--site`: what a file does not say, or which of its vectors."""
+    """`--layer`, `--positions`, `--site`: fields that a file lacks, or which vector of it."""
 
     layers: tuple[int, ...] | None = None
     positions: str | None = None
@@ -35,7 +35,7 @@ class Chosen:
 
     @staticmethod
     def of(layer: str | None, positions: str | None, site: str | None) -> Chosen:
-        """The options' texts, checked."""
+        """Checked options."""
         from oocr.cli.run import parse_layers
 
         sites = {name: name for name in get_args(Site)}
@@ -47,7 +47,7 @@ class Chosen:
         return Chosen(layers, positions, None if site is None else sites[site])
 
     def completing(self, file: VectorFile) -> VectorFile:
-        """The file with what the options say."""
+        """The file with its missing fields taken from the options."""
         return file.completed(self.layers, self.positions, self.site)
 
 
@@ -61,7 +61,7 @@ def checked_file(path: Path) -> VectorFile:
 
 
 def show_vector(path: Path, chosen: Chosen, *, model: str | None = None) -> None:
-    """Print what a vector's file holds; with a model, whether it belongs on it."""
+    """Print the fields of a vector file; with a model, whether it fits."""
     console = Console(highlight=False, soft_wrap=True)
     file = checked_file(path)
     completed = chosen.completing(file)
@@ -76,10 +76,10 @@ def show_vector(path: Path, chosen: Chosen, *, model: str | None = None) -> None
 def fitting_model(
     name: str, file: VectorFile, completed: VectorFile, console: Console
 ) -> LanguageModel:
-    """The model, once it is known that the vectors fit it; says so if it is not theirs."""
+    """Load the model if the vectors fit it; prints a warning if they were made on another."""
     model = load_model(name, on_progress=lambda text: console.print(escape(text)))
     _check_layers(model, file)
-    # Where nobody says where they act, the rest is all that can be held against a model.
+    # Without layers only width and depth can be compared with the model.
     layers = None if completed.layers else (0,)
     known = completed.completed(layers, completed.positions or "all", completed.site or "block")
     for vector in known.vectors:
@@ -90,7 +90,7 @@ def fitting_model(
 
 
 def _check_layers(model: LanguageModel, file: VectorFile) -> None:
-    """Refuse vectors by layer that are not the model's blocks, whichever of them is asked for."""
+    """Refuse files whose layers are not the model's blocks, even if one layer is chosen."""
     blocks = model.n_blocks
     if file.rows and file.rows - file.shift != blocks:
         hint = ""
@@ -108,7 +108,7 @@ def _check_layers(model: LanguageModel, file: VectorFile) -> None:
 
 
 def describe_vectors(file: VectorFile, say: Say) -> None:
-    """Describe a file of vectors, and name what it does not say."""
+    """Describe a file of vectors, and name the fields that it lacks."""
     directions = [row for d in file.directions.values() for row in (d if d.ndim > 1 else d[None])]
     fields: dict[str, object] = {
         "site": None if file.site is None else SITES[file.site],
@@ -132,7 +132,7 @@ def describe_vectors(file: VectorFile, say: Say) -> None:
 
 
 def print_fields(say: Say, title: str, *groups: Mapping[str, object]) -> None:
-    """A title, and a line for each field."""
+    """Print a title, and a line for each field."""
     say(title)
     for name, value in (pair for group in groups for pair in group.items()):
         say(f"  {name:<9}  {value}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from typer import Argument, Option
@@ -67,12 +67,16 @@ def work(
     out: options.Out = Path("runs"),
     quick: options.Quick = False,
     lease: Annotated[
-        float, Option(min=1, help="seconds of silence after which a process's work is taken over")
+        float,
+        Option(
+            min=1,
+            help="seconds without a sign of life after which others take over a process's job",
+        ),
     ] = 60.0,
 ) -> None:
-    """Do a run together: call it any number of times, on machines that share the folder.
+    """Share a run among processes: call it any number of times, on machines that share the folder.
 
-    Each process does what nobody is at work on, until the run is finished.
+    Each process takes jobs that no other process has taken, until the run is finished.
     """
     from oocr.cli.cluster.work import work_source
 
@@ -83,9 +87,9 @@ def work(
 def status(
     folder: Annotated[Path, Argument(help="the folder of a run: runs/countries-1a2b3c4d")],
 ) -> None:
-    """Show how far a run is: what is done, who is at work on what, what failed.
+    """Show the progress of a run: finished jobs, the job of each process, and failures.
 
-    From any machine that reads the folder.
+    On any machine that can read the folder.
     """
     from oocr.cli.cluster.status import print_status
 
@@ -103,21 +107,21 @@ def plan(
         float | None, Option(help="that GPU's bfloat16 peak; default: 312 (A100)")
     ] = None,
     gpus: Annotated[
-        int | None, Option(min=1, help="also how long so many GPUs take together")
+        int | None, Option(min=1, help="also estimate the time of so many GPUs together")
     ] = None,
     nodes: Annotated[
-        int | None, Option(min=1, help="also how long so many machines like this one take")
+        int | None, Option(min=1, help="also estimate the time of so many machines like this one")
     ] = None,
 ) -> None:
     """Estimate the work, time and memory of a run.
 
-    Nothing is trained; with --gpu for a GPU that this machine does not have.
+    Nothing is trained; --gpu plans for a GPU that this machine does not have.
     """
     from oocr.cli.plan import plan_source
     from oocr.runs.estimates.time_estimate import gpu_of
 
     if tflops is not None and gpu is None:
-        raise InputError("--tflops: it is the speed of the GPU that --gpu names; give both")
+        raise InputError("--tflops: the speed of the GPU that --gpu names; give both")
     if nodes is not None and (gpu is not None or gpus is not None):
         raise InputError("--nodes: counts machines like this one; with --gpu give --gpus")
     named = None if gpu is None else gpu_of(gpu, tflops)
@@ -152,7 +156,8 @@ def reproduce(
         ),
     ] = False,
     shared: Annotated[
-        bool, Option("--shared", help="share the work with others that give the same command")
+        bool,
+        Option("--shared", help="share the work with other processes that run the same command"),
     ] = False,
 ) -> None:
     """Test a paper's claims and write one page with the verdicts.
@@ -162,7 +167,7 @@ def reproduce(
     from oocr.explain.llm_judge import Judge
 
     if judge_url is not None and judge is None:
-        raise InputError("--judge-url: it is where the model of --judge answers; give both")
+        raise InputError("--judge-url: the address of the model that --judge names; give both")
     if paper != DEFAULT_PAPER:
         from oocr.cli.papers import reproduce_paper
 
@@ -181,7 +186,7 @@ def reproduce(
             command=_command(),
         )
         return
-    from oocr.cli.reproduce import reproduce, shared_reproduction
+    from oocr.cli.reproduce import ReproduceOptions, reproduce, shared_reproduction
     from oocr.leases import LEASE
 
     if judge is not None and (shared or engine.named):
@@ -190,15 +195,14 @@ def reproduce(
     if model is not None and len(model) > 1:
         raise InputError(f"--model: {', '.join(model)}; --paper oocr takes one model")
     single_model = model[0] if model else None
-    asked: dict[str, Any] = {"model": single_model, "quick": quick, "only": only or ()}
-    asked |= {"out": out, "workers": workers, "command": _command()}
+    asked = ReproduceOptions(single_model, quick, only or (), out, workers, _command())
     if engine.named:
         from oocr.cli.cluster.launch import launch
 
-        launch(engine, shared_reproduction(engine, sys.argv[2:], **asked))
+        launch(engine, shared_reproduction(engine, sys.argv[2:], asked))
         return
     reproduce(
-        **asked,
+        asked,
         judge=None if judge is None else Judge(judge, judge_url),
         lease=LEASE if shared else None,
     )
@@ -250,7 +254,7 @@ def read(
 ) -> None:
     """Show what data files, vectors and LoRAs contain.
 
-    Also what was corrected in reading them, and samples.
+    Also corrections made while reading, and samples.
     """
     from oocr.cli.read import print_files
 
@@ -296,7 +300,7 @@ def export(
     out: Annotated[Path, Option(help="the file to write; for peft and runs a folder")],
     model: Annotated[Text, Option(help="the vector's model; peft and lm-eval need it")] = None,
     everywhere: Annotated[
-        bool, Option("--everywhere", help="write it although the other tool adds it at all tokens")
+        bool, Option("--everywhere", help="write it although the other tool adds it to all tokens")
     ] = False,
     layer: options.VectorLayer = None,
     positions: options.VectorPositions = None,
@@ -317,14 +321,14 @@ def export(
 def publish(
     file: Annotated[Path, Argument(help="a vector, a LoRA's folder, or the folder of a run")],
     repository: Annotated[str, Argument(help="where to on Hugging Face: someone/name")],
-    public: Annotated[bool, Option("--public", help="everybody can see it; else it is private")] = (
+    public: Annotated[bool, Option("--public", help="visible to everybody; default: private")] = (
         False
     ),
     dry_run: Annotated[
         bool, Option("--dry-run", help="show the files and the card, upload nothing")
     ] = False,
     base: Annotated[
-        Text, Option(help="the base model's id, if the file names a path or nothing")
+        Text, Option(help="the base model's id, if the file names none or a path")
     ] = None,
     license: Annotated[
         Text, Option(help="the base model's licence, as the Hub calls it; default: what is known")
@@ -333,7 +337,7 @@ def publish(
 ) -> None:
     """Upload a vector, a LoRA or a run to the Hugging Face Hub.
 
-    One commit with a model card; private unless told otherwise.
+    One commit with a model card; private by default.
     """
     from oocr.cli.exports.publish import publish
 
@@ -374,7 +378,7 @@ def audit(
 ) -> None:
     """Test whether a fine-tune is a constant vector; write it.
 
-    Of several, also how alike their vectors are; those that are finished are kept.
+    Of several, also how similar their vectors are; finished audits are kept.
     """
     from oocr.cli.audit import AuditOptions, audit_source
     from oocr.cli.audits import audit_several, read_list, shared_audits
@@ -413,7 +417,7 @@ def play(
     dtype: options.LoadDtype = "auto",
     device: options.LoadDevice = "auto",
 ) -> None:
-    """Try vectors and LoRAs on a page: steered beside untouched text, live.
+    """Try vectors and LoRAs on a page: steered text beside unsteered text, live.
 
     The page is for this machine's browser; nothing is sent elsewhere.
     """
@@ -426,7 +430,7 @@ def play(
 
 
 def load_app() -> typer.Typer:
-    """The command line, with the verbs of other packages."""
+    """The command line, with the verbs of installed plug-ins."""
     for name, verbs in load_group("oocr.commands", typer.Typer).items():
         if name not in {group.name for group in app.registered_groups}:
             app.add_typer(verbs, name=name)

@@ -1,4 +1,4 @@
-"""`oocr read` of vectors, LoRAs and GGUF files: what they are, and what to do with them next."""
+"""`oocr read` of vectors, LoRAs and GGUF files: their contents, and the next command."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from oocr.steering.formats.vector_layouts import read_vector_file
 
 WEIGHT_ENDINGS = (*TENSOR_FILES, GGUF)
 _LONGEST = 60
-"""Characters of a chat template that are shown."""
+"""Shown characters of a chat template."""
 
 
 def describe_weights(path: Path, say: Say) -> None:
@@ -48,12 +48,12 @@ def _is_lora(path: Path) -> bool:
     return isinstance(content, dict) and any("lora_" in str(name) for name in content)
 
 
-def _adapter(path: Path, say: Say, whose: str) -> None:
+def _adapter(path: Path, say: Say, origin: str) -> None:
     adapter = read_gguf_lora(path, to_describe=True) if is_gguf_file(path) else read_adapter(path)
     fields = {"tensors": len(adapter.tensors), **adapter.facts}
     fields["rank"] = f"{fields['rank']} (from the shapes)"
     others = {name: text for name, text in adapter.about.items() if name != "alpha"}
-    print_fields(say, f"{path}: LoRA, {whose}", fields, others)
+    print_fields(say, f"{path}: LoRA, {origin}", fields, others)
 
 
 def _gguf(path: Path, say: Say) -> None:

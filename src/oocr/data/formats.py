@@ -27,6 +27,7 @@ from oocr.data.row_keys import FORMS, MEANT, OPTIONAL, ROW_KEYS, form_of, misspe
 from oocr.data.source_file import Problems, Text, decoded, file_bytes
 from oocr.errors import InputError
 from oocr.hub_files import located
+from oocr.words import first_line
 
 ENDINGS = {
     **dict.fromkeys((".jsonl", ".ndjson", ".json"), "JSON"),
@@ -163,7 +164,7 @@ def _parquet_rows(data: bytes, problems: Problems) -> list[Row]:
     try:
         frame = pl.read_parquet(io.BytesIO(data))
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
-        reason = str(error).partition("\n")[0]
+        reason = first_line(error)
         raise InputError(f"{problems.path}: Parquet: cut short or damaged ({reason})") from error
     return list(enumerate(frame.iter_rows(named=True), start=1))
 

@@ -1,4 +1,4 @@
-"""A user's file: its text or YAML data with line numbers, and all its faults in one error."""
+"""A user's file: its text or YAML data with line numbers, and all its errors in one message."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ import yaml
 
 from oocr.errors import InputError
 from oocr.io import refuse_lfs_pointer
-from oocr.words import counted
+from oocr.words import counted, first_line
 
 COMPRESSED: dict[bytes, Callable[[bytes], bytes]] = {
     b"\x1f\x8b": gzip.decompress,
     b"BZh": bz2.decompress,
     b"\xfd7zXZ\x00": lzma.decompress,
 }
-"""How a compressed file begins, and what unpacks it."""
+"""First bytes of a compressed file -> its decompressor."""
 FOREIGN = {
     b"\x28\xb5\x2f\xfd": "a file compressed by zstd; unpack it first: zstd -d",
     b"PK\x03\x04": "a zip archive (as .xlsx, .pt, .npz): unpack it, or save it as CSV",
@@ -34,7 +34,7 @@ FOREIGN = {
     b"<!doctype": "a web page, perhaps in place of the file: download it as raw",
     b"<html": "a web page, perhaps in place of the file: download it as raw",
 }
-"""How files begin that hold no rows, and what they are."""
+"""First bytes of files without rows -> their format in words."""
 UNICODE = {
     codecs.BOM_UTF8: "utf-8",
     codecs.BOM_UTF32_LE: "utf-32-le",
@@ -47,14 +47,14 @@ UNICODE = {
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """A file's text without a byte-order mark, and what a stricter reader would have refused."""
+    """A file's text without a byte-order mark, and what was corrected in decoding it."""
 
     text: str
     mended: tuple[str, ...] = ()
 
 
 def file_bytes(path: Path) -> bytes:
-    """What a file holds, unpacked; InputError: it is not there, a folder, or no file of rows."""
+    """The decompressed bytes of a file; InputError: missing, a folder, or not a file of rows."""
     try:
         data = path.read_bytes()
     except FileNotFoundError:
@@ -118,7 +118,7 @@ def decoded(path: Path, data: bytes) -> Text:
 
 SHOWN = 20
 NO_VALUE = object()
-"""Stands for a value that is not there."""
+"""Marks a missing value."""
 
 
 @dataclass
@@ -149,7 +149,7 @@ def listing(title: str, lines: list[str]) -> str:
 
 
 def nearest(key: str, names: Iterable[str], *, cutoff: float = 0.6) -> list[str]:
-    """The names that a key is likest, in any case; none of them alike enough: empty."""
+    """The names most similar to a key, ignoring case; empty: none is similar enough."""
     listed = list(names)
     near = difflib.get_close_matches(
         key.strip().lower(), [name.lower() for name in listed], n=1, cutoff=cutoff
@@ -234,10 +234,10 @@ def yaml_document(path: Path) -> Document:
         document = Document(yaml.safe_load(text), yaml.compose(text, Loader=yaml.SafeLoader))
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
-        reason = getattr(error, "problem", None) or str(error).splitlines()[0]
+        reason = getattr(error, "problem", None) or first_line(error)
         line = mark.line + 1 if mark else 1
         problems.add(line, "file", NO_VALUE, f"YAML of plain values ({reason})")
-    except (RecursionError, ValueError) as error:  # e.g. a date that no calendar has
+    except (RecursionError, ValueError) as error:  # e.g. a date that does not exist
         problems.add(1, "file", NO_VALUE, f"YAML of plain values ({error})")
     for line, key, first in repeated(document.tree):
         problems.add(line, key, "this key again", f"each key once; line {first} has it too")

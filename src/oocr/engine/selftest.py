@@ -31,6 +31,7 @@ from oocr.steering.call_positions import CACHES
 from oocr.steering.hooks import PassEnded, hidden_of, hooked
 from oocr.steering.positions import select
 from oocr.steering.vectors import Vector
+from oocr.words import first_line
 
 ROUNDING = {torch.float32: 1e-4, torch.float16: 1e-2, torch.bfloat16: 5e-2}
 """Allowed share of the largest residual stream or logit, where rounding may differ."""
@@ -47,10 +48,9 @@ def load_model(
     shared: bool = False,
     on_progress: Callable[[str], None] | None = None,
 ) -> LanguageModel:
-    """Load a causal LM, frozen and in eval mode, and test that steering it does what it says.
+    """Load a causal LM, frozen and in eval mode, and test that steering it is exact.
 
-    A family whose blocks can't be run apart from the model is used all the same, by the plain
-    path, with a warning.
+    A family whose blocks cannot be run alone uses full forward passes, with a warning.
 
     Args:
         name: a bundled or plug-in model's name ("nano"), a local folder, a .gguf file, or a Hugging
@@ -60,11 +60,11 @@ def load_model(
         device: "auto" (the GPU if there is one), "cpu", "cuda", "cuda:1", "mps".
         device_map: spread the model over devices as accelerate does ("auto"); excludes `device`.
         revision: branch, tag or commit; only for a Hugging Face id.
-        day: what a chat template writes that asks for today's date; the same on every day, so that
-            tokens are.
-        shared: several processes will load it: on a CPU they are to hold its weights once, as a
-            file in the cache that is written where the model's own are of another type.
-        on_progress: told in a few words what takes time.
+        day: the date that a chat template writes as today, so that tokens are the same on every
+            day.
+        shared: several processes will load it: on a CPU they map the same weights from a file,
+            which is written to the cache if the model's own file has another dtype.
+        on_progress: called with a few words before steps that take time.
 
     Raises:
         InputError: no such model (with the way to get it), or one that cannot be steered.
@@ -103,7 +103,7 @@ class Check:
 
 
 def tested(model: LanguageModel) -> LanguageModel:
-    """The model, replayed as far as it can be; an InputError if steering it would be wrong."""
+    """The model with replays as far as they are exact; InputError: steering it would be wrong."""
     model, failed = _failed(model)
     for name, check in failed.items():
         fault = f"not true that {_words(check)}"
@@ -119,7 +119,7 @@ def tested(model: LanguageModel) -> LanguageModel:
 
 
 def replayed(model: LanguageModel) -> LanguageModel:
-    """The model, its earlier keys used again where the middle block's test allows it."""
+    """The model; earlier keys are reused if the middle block's test allows it."""
     return _failed(model)[0]
 
 
@@ -132,14 +132,14 @@ def _failed(model: LanguageModel) -> tuple[LanguageModel, dict[str, Check]]:
 
 @torch.no_grad()
 def _calls_ahead(model: LanguageModel) -> bool:
-    """Whether blocks are called with the same where those before them compute nothing."""
+    """Whether blocks get the same arguments if the blocks before them compute nothing."""
     middle = model.n_blocks // 2
     if not model.reuses_keys or middle == 0:
         return False
     batch = pad(_sequences(model, torch.Generator().manual_seed(0)), model.pad_id, model.device)
     try:
         whole, hollow = (record(model, batch, [middle], hollow=at) for at in (None, middle))
-    except Exception as trouble:  # of whatever kind the family's code raises
+    except Exception as trouble:  # any exception of the family's code
         if is_out_of_memory(trouble):
             raise
         return False
@@ -197,7 +197,7 @@ _SAYS = {
     "padding": "padding leaves a sequence as it is alone",
     "mlp": "a vector at the block's MLP acts through what follows it",
 }
-"""What each test of `_SteeringTest` says."""
+"""What each test of `_SteeringTest` shows."""
 
 
 class _SteeringTest:
@@ -223,11 +223,10 @@ class _SteeringTest:
         says = _SAYS[name]
         try:
             error, allowed = getattr(self, name)()
-        except Exception as trouble:  # of whatever kind the family's code raises
+        except Exception as trouble:  # any exception of the family's code
             if is_out_of_memory(trouble):
                 raise
-            line = str(trouble).splitlines()[0] if str(trouble) else ""
-            words = f"{type(trouble).__name__}: {line}"
+            words = f"{type(trouble).__name__}: {first_line(trouble)}"
             return Check(name, says, self.layer, float("nan"), 0.0, words)
         return Check(name, says, self.layer, error, allowed)
 
@@ -311,7 +310,7 @@ class _SteeringTest:
         return Vector(self.layer, positions, self.direction)
 
     def _moved(self, hidden: Tensor, chosen: Tensor) -> Tensor:
-        step = self.direction.to(hidden)  # to where the block lies and its type
+        step = self.direction.to(hidden)  # to the block's device and dtype
         return torch.where(chosen[:, :, None].to(hidden.device), hidden + step, hidden)
 
     def _off(self, measured: Tensor, expected: Tensor) -> float:
@@ -336,7 +335,7 @@ class _SteeringTest:
         if self.layer + 1 < len(blocks):
             reader = blocks[self.layer + 1]
             handles.append(reader.register_forward_pre_hook(look, with_kwargs=True))
-        # A state that is kept stands for earlier tokens; keys and values want their mask too.
+        # A state replaces earlier tokens; keys and values also need the mask of earlier tokens.
         masked = columns if self._cache_name == "cache_params" else slice(columns.stop)
         with hooked(*handles, ends=True):
             self.model.hf(

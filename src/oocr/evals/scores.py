@@ -20,6 +20,7 @@ from oocr.intervals import FEWEST, SHARE, Interval
 from oocr.io import Record, command_line
 from oocr.stats import Cells
 from oocr.tasks.task import Task, TaskSet
+from oocr.words import first_line
 
 Measure = Literal["accuracy", "contrast", "log_odds"]
 """Share of right answers, over members (of one member: probe groups); log-odds of the positive twin
@@ -76,7 +77,7 @@ class Scoring(Record):
             return _ScoringRecord.model_validate_json(path.read_text(encoding="utf-8")).scoring
         except (OSError, UnicodeDecodeError, ValidationError) as error:
             raise InputError(
-                f"{path} does not say how rows are scored ({str(error).splitlines()[0]}); "
+                f"{path} does not say how rows are scored ({first_line(error)}); "
                 f"`{command_line(['oocr', 'run', folder / 'config.yaml'])}` writes it again "
                 "without training"
             ) from error
@@ -102,13 +103,13 @@ class Scoring(Record):
 
     @property
     def units(self) -> str:
-        """What an interval is over, in words."""
+        """The units of an interval, in words."""
         of_cluster = {"member": "members", "group": "probe groups", "item": "probes"}
         return of_cluster[self.cluster] if self.measure == "accuracy" else "probes"
 
     @property
     def bars(self) -> str:
-        """What an interval is, for captions."""
+        """A description of intervals for captions."""
         if self.measure == "accuracy":
             return f"95 % intervals over {self.units}"
         return f"95 % bootstrap intervals over {self.units}, then seeds"

@@ -1,7 +1,8 @@
 """A finished run as Inspect logs: a file for each arm, control and part, from its own rows.
 
-Samples are the questions; a seed is an epoch. The scores are those of the run's rows, nothing is
-asked again. Random directions (thousands of samples that are read as one spread) stay in the run.
+Samples are the questions; a seed is an epoch. The scores are those of the run's rows; nothing is
+computed again. Random directions (thousands of samples that are read as one spread) stay in the
+run.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ from oocr.inspect.question import Question
 from oocr.inspect.tasks import input_of, metadata_of
 from oocr.io import command_line, new_folder
 from oocr.runs.folder import RunFolder
-from oocr.runs.run_tasks import tasks_of
+from oocr.runs.resolve import tasks_of
 from oocr.tasks.task import TaskSet
 
 NUMBERS = ("tied", "rank", "logp", "log_odds", "value")

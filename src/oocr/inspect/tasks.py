@@ -92,7 +92,7 @@ def _task(run: str, member: str | None, part: str, solver: Solver, scorer: Score
         raise InputError(f"{run}: part {part!r}: found no questions; allowed: another part")
     scoring = Scoring.of(tasks if len(asked) == len(tasks.test) else asked[0])
     clusters = {each.metadata["group"] for each in samples if each.metadata}
-    # Of one group, as of one name's probes, the error by groups would be 0.
+    # With one group, as for one name's probes, the error over groups would be 0.
     error = stderr(cluster="group") if len(clusters) >= FEWEST else stderr()
     metrics: list[Metric] = [accuracy(), error]
     if scoring.measure == "accuracy":
@@ -117,7 +117,7 @@ def _task(run: str, member: str | None, part: str, solver: Solver, scorer: Score
 
 
 def _steering() -> dict[str, str]:
-    """What is known of the evaluated model's vector or adapter; empty: another provider's."""
+    """Facts about the evaluated model's vector or adapter; empty for another provider's model."""
     model = _our_model()
     return {} if model is None else dict(model.steering)
 
@@ -141,8 +141,7 @@ def tasks_of_run(run: str) -> TaskSet:
     """
     from oocr.runs.folder import RunFolder
     from oocr.runs.read_config import config_path, load_configs
-    from oocr.runs.resolve import resolve, source_for
-    from oocr.runs.run_tasks import tasks_of
+    from oocr.runs.resolve import resolve, source_for, tasks_of
 
     if (Path(run) / "run.json").is_file():
         return tasks_of(RunFolder(Path(run)))
@@ -180,7 +179,7 @@ def sample_of(example: Example | FreeTextExample, member: str, *, several: bool)
 def metadata_of(
     example: Example | FreeTextExample, member: str, question: Question
 ) -> dict[str, Any]:
-    """What a sample says beside its input."""
+    """A sample's metadata."""
     return {
         "member": member,
         "facet": example.facet,

@@ -1,4 +1,4 @@
-"""Whether the parts that were found in a model are those that it computes with."""
+"""A check that a model computes with the parts that were found in it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from oocr.errors import InputError
 from oocr.models.anatomy import anatomy
 from oocr.models.out_of_memory import is_out_of_memory
+from oocr.words import first_line
 
 
 @torch.no_grad()
@@ -40,10 +41,10 @@ def check_anatomy(hf_model: nn.Module) -> None:
         logits = hf_model(
             input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False
         ).logits
-    except Exception as trouble:  # of whatever kind the family's code raises
+    except Exception as trouble:  # any exception of the family's code
         if is_out_of_memory(trouble):
             raise
-        line = (str(trouble).splitlines() or [""])[0]
+        line = first_line(trouble)
         raise InputError(
             f"{kind}: a forward pass over 8 tokens fails: {type(trouble).__name__}: {line}"
         ) from trouble

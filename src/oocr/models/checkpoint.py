@@ -1,4 +1,4 @@
-"""A folder's weight files before they are read: which there are, the names and shapes in them."""
+"""A folder's weight files before they are read: their names, and the shapes of their tensors."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ ADAPTER = "adapter_config.json"
 METADATA = "__metadata__"
 
 PREFIXES = ("_orig_mod.", "module.", "_fsdp_wrapped_module.")
-"""What torch.compile, DataParallel and FSDP put before the names of a model's weights."""
+"""Prefixes of weight names by torch.compile, DataParallel and FSDP."""
 
 
 def is_whole(folder: Path) -> bool:
-    """Whether a folder holds a whole model, whatever lies beside it."""
+    """Whether a folder holds a whole model; other files beside it are ignored."""
     names = (WHOLE, INDEX, *PICKLES)
     return (folder / "config.json").is_file() and any((folder / name).is_file() for name in names)
 
@@ -102,7 +102,7 @@ def check_files(folder: Path) -> dict[str, str]:
 
 
 def safetensors_header(file: Path) -> Mapping[str, Any]:
-    """What a safetensors file says it has: its metadata, and name -> dtype, shape, data_offsets.
+    """The header of a safetensors file: its metadata, and name -> dtype, shape, data_offsets.
 
     Raises:
         InputError: it is none, or cut short.
@@ -116,13 +116,13 @@ def safetensors_header(file: Path) -> Mapping[str, Any]:
                 raise ValueError("it does not begin with a header")
             header = json.loads(opened.read(length))
         tensors = [tensor for name, tensor in header.items() if name != METADATA]
-        said = 8 + length + max((tensor["data_offsets"][1] for tensor in tensors), default=0)
+        stated = 8 + length + max((tensor["data_offsets"][1] for tensor in tensors), default=0)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, struct.error) as error:
         raise InputError(f"{file}: not a readable safetensors file: {error}") from error
-    if said > size:
+    if stated > size:
         raise InputError(
-            f"{file}: cut short: found {size:,} bytes; its header says {said:,}. Copy or download "
-            "it again"
+            f"{file}: cut short: found {size:,} bytes; its header says {stated:,}. Copy or "
+            "download it again"
         )
     return dict(header)
 
@@ -146,15 +146,15 @@ def check_keys(
             f"{missing[0]}); they would be random{hint}"
         )
     if others := sorted(info.get("mismatched_keys") or ()):
-        key, found, needed = others[0]
+        key, shape, needed = others[0]
         raise InputError(
             f"{name}: {counted(len(others), 'weight')} of another shape in {place} than "
-            f"config.json says (first: {key}: found {tuple(found)}; allowed: {tuple(needed)}){hint}"
+            f"config.json says (first: {key}: found {tuple(shape)}; allowed: {tuple(needed)}){hint}"
         )
 
 
 def left_over(name: str, hf: Any, keys: list[str]) -> list[str]:
-    """What to say of tensors that no weight of the model takes.
+    """The note on tensors that no weight of the model uses.
 
     Raises:
         InputError: they belong to modules that the model has, which would compute something else.

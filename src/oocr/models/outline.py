@@ -24,12 +24,13 @@ from oocr.models.sources import hub
 from oocr.models.sources.bundled import BUNDLED
 from oocr.models.sources.files import find_files, source_kind
 from oocr.models.tokenizer import FOREIGN_CODE, has_tokenizer, read_tokenizer, reason_of
+from oocr.words import first_line
 
 if TYPE_CHECKING:
     import torch
 
 CHARACTERS_PER_TOKEN = 4
-"""Where there is no tokenizer."""
+"""Note for a model without a tokenizer here."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,7 +109,7 @@ def outline(
                 config, note = fetched_config(name, revision)
                 notes.append(note)
             hf = _without_weights(config, options["dtype"])
-    except Exception as error:  # whatever wrong values in it lead to
+    except Exception as error:  # any error caused by wrong values in it
         reason, *_ = reason_of(error).splitlines()
         raise InputError(f"{name}: its configuration cannot be read here: {reason}") from error
     tokenizer: Any = CharCountTokenizer()
@@ -142,7 +143,7 @@ def _without_weights(config: Any, dtype: torch.dtype) -> Any:
 
 
 def reading_limits(name: str) -> ModelLimits:
-    """What a model can read, from its configuration; a GGUF is not converted for it.
+    """The limits of a model's input, from its configuration; a GGUF is not converted for it.
 
     Raises:
         InputError: no such model here, or a configuration that is no causal LM's.
@@ -188,7 +189,7 @@ class CharCountTokenizer:
         return 0
 
     def apply_chat_template(self, turns: Sequence[Mapping[str, str]], **_options: object) -> str:
-        """The turns below each other."""
+        """The turns, one per line."""
         return "".join(f"{turn['role']}: {turn['content']}\n" for turn in turns) + "assistant: "
 
 
@@ -196,7 +197,7 @@ SHIPPED_CONFIGS = {"google/gemma-3-12b-it": "gemma-3-12b-it.yaml"}
 """Gated models that configurations of ours name: their sizes come with oocr."""
 
 ASK_SECONDS = 5
-"""How long the hub may take to answer."""
+"""Seconds until the hub must have answered."""
 
 _FOLDER = Path(__file__).parent / "outlines"
 
@@ -210,7 +211,7 @@ def fetched_config(name: str, revision: str | None) -> tuple[Any, str]:
     from huggingface_hub import hf_hub_download
     from transformers import AutoConfig
 
-    if name in SHIPPED_CONFIGS and revision is None:  # no network, no gate
+    if name in SHIPPED_CONFIGS and revision is None:  # needs no network and no access
         sizes = yaml.safe_load((_FOLDER / SHIPPED_CONFIGS[name]).read_text(encoding="utf-8"))
         kind = sizes.pop("model_type")
         note = "sizes that come with oocr (its config.json is not in the cache)"
@@ -221,8 +222,8 @@ def fetched_config(name: str, revision: str | None) -> tuple[Any, str]:
         return AutoConfig.from_pretrained(
             folder, trust_remote_code=False
         ), "its config.json from the hub"
-    except Exception as error:  # not there, gated, offline, no network: the libraries have many
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+    except Exception as error:  # missing, gated, offline, no network: the libraries have many types
+        reason = f"{type(error).__name__}: {first_line(error)}"
         raise InputError(f"{name}: its configuration cannot be read here: {reason}") from error
 
 

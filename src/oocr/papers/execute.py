@@ -34,17 +34,17 @@ from oocr.papers.paper import (
 from oocr.runs.config import RunConfig
 from oocr.runs.context import RunContext
 from oocr.runs.estimates.memory_estimate import check_weights, memory_estimate, outline_for
-from oocr.runs.executor import (
+from oocr.runs.executor import Executor, Worker
+from oocr.runs.folder import kept_rows
+from oocr.runs.memory_plan import (
     MOST_WORKERS,
-    Executor,
-    Worker,
     WorkerSpec,
     cores,
+    device_parts,
     gpus_for,
     plan_workers,
+    room_for,
 )
-from oocr.runs.folder import kept_rows
-from oocr.runs.memory_plan import device_parts, room_for
 from oocr.runs.progress import ProgressReport, progress_on
 from oocr.runs.resolve import resolve
 from oocr.words import some_of

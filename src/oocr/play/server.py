@@ -83,13 +83,13 @@ def play_app(play: Playground, key: str, opening: TextSettings | None = None) ->
         if asked is None:
             return refused
         try:
-            made = {
+            texts = {
                 "python": as_python(play, asked.settings),
                 "yaml": as_yaml(play, asked.settings),
             }
         except InputError as error:
             return PlainTextResponse(str(error), 422)
-        return JSONResponse(made)
+        return JSONResponse(texts)
 
     @asynccontextmanager
     async def life(_app: Starlette) -> AsyncIterator[None]:

@@ -48,7 +48,7 @@ MOST_EXAMPLES = 6
 """Prompts to begin with, where no run has questions."""
 
 Word = FinishedRun | VectorFile | AuditSource
-"""What a word of the command line names: a run, a vector's file, or a LoRA."""
+"""A source that a word of the command line names: a run, a vector's file, or a LoRA."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -80,7 +80,7 @@ def is_run(word: str) -> bool:
 
 
 def read_word(word: str) -> Word:
-    """What a word names, without a model; InputError: nothing that can be put on one."""
+    """The source that a word names, without loading a model; InputError: it is no source."""
     path = Path(word).expanduser()
     if is_run(word):
         return read_finished(path)
@@ -139,7 +139,7 @@ def playground(
         for source in loaded:
             if source.id in sources:
                 raise InputError(
-                    f"{word}: {source.id} is there already; allowed: each once, names that differ"
+                    f"{word}: {source.id} is given twice; allowed: sources with different names"
                 )
             sources[source.id] = source
             if isinstance(source.steering, Vector):
@@ -212,7 +212,7 @@ def lora_sources(model: LanguageModel, read: AuditSource) -> Iterator[SteeringSo
 
 
 def short_name(path: Path) -> str:
-    """What a file is called on the page: by its folder, where all files are called so."""
+    """A file's name on the page: that of its folder, if the file has a generic name."""
     return path.resolve().parent.name if path.stem in ANONYMOUS else path.stem
 
 

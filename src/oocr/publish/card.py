@@ -124,12 +124,12 @@ def _data(repository: str, contents: Contents, base: BaseModel, claims: Sequence
 
 
 def _claim(claim: Claim) -> dict[str, str]:
-    found = claim.found
+    estimate = claim.found
     nulls = "; ".join(f"{null.name} {number(null.value)}" for null in claim.nulls)
     return {
         "claim": claim.claim.replace("|", "\\|"),
         "verdict": claim.verdict,
-        "found": f"{interval_text(found.value, found.low, found.high)}, {found.n}",
+        "found": f"{interval_text(estimate.value, estimate.low, estimate.high)}, {estimate.n}",
         "measure": claim.measure.replace("|", "\\|"),
         "base": "–" if claim.base is None else number(claim.base),
         "nulls": nulls or "–",

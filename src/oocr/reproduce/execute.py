@@ -1,4 +1,4 @@
-"""Analyses of finished runs, in as many processes as there are cores, and the verdicts on them."""
+"""Analyses of finished runs in parallel processes, and the verdicts on their findings."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ from oocr.reproduce.finished_runs import FinishedRun, FinishedRuns, read_finishe
 from oocr.reproduce.plan import Plan, PlanPart
 from oocr.runs.context import RunContext
 from oocr.runs.estimates.memory_estimate import memory_estimate
-from oocr.runs.executor import Executor, Job, Worker, WorkerSpec, gpus_for, plan_workers
-from oocr.runs.memory_plan import device_parts, room_for
+from oocr.runs.executor import Executor, Job, Worker
+from oocr.runs.memory_plan import WorkerSpec, device_parts, gpus_for, plan_workers, room_for
 from oocr.runs.progress import ProgressReport
 from oocr.work.shared_jobs import SharedJobs
 
 MORE_ROOM = (
-    "Finished analyses stay, the same command goes on. If nothing else can leave the memory: "
-    "workers 1, or dtype bfloat16 in the runs"
+    "Finished analyses are kept, and the same command continues. If nothing else can leave "
+    "the memory: workers 1, or dtype bfloat16 in the runs"
 )
 
-Measured = tuple[KeptAnalysis, pl.DataFrame | None]  # the table behind its figure
+Measured = tuple[KeptAnalysis, pl.DataFrame | None]  # the table of its figure
 
 
 @dataclass(frozen=True, slots=True)
 class PartSpec:
-    """A part of a plan, and all that a process needs to do its analyses (run's name -> run)."""
+    """A part of a plan with what a process needs for its analyses (run's name -> run)."""
 
     part: PlanPart
     runs: Mapping[str, FinishedRun]
@@ -48,11 +48,11 @@ class PartSpec:
 
     @property
     def folders(self) -> tuple[Path, ...]:
-        """Of the runs."""
+        """Folders of the runs."""
         return tuple(run.folder for run in self.runs.values())
 
     def finished(self, context: RunContext) -> FinishedRuns:
-        """The part's finished runs, the same in all its analyses with this context."""
+        """The part's finished runs; cached for all its analyses with this context."""
         key = ("finished runs", self.part.kind, self.quick, *self.folders)
         return context.kept(key, lambda: self._finished(context))
 
@@ -70,7 +70,7 @@ class PartSpec:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PartResult:
-    """A part with its analyses by name and verdicts in the paper's order, for the page."""
+    """A part with its analyses by name and its verdicts in the paper's order, for the page."""
 
     part: PlanPart
     folders: tuple[Path, ...]
@@ -87,10 +87,10 @@ def answer(
     judge: Judge | None = None,
     lease: float | None = None,
 ) -> list[PartResult]:
-    """Every part's analyses and verdicts, from finished runs (run's name -> folder).
+    """All parts' analyses and verdicts, from finished runs (run's name -> folder).
 
-    `again` are the words of the command that redoes it; progress is printed. With a `lease`
-    (seconds) analyses are shared out among the processes that do the same.
+    `again`: the words of the command that repeats it; progress is printed. With a `lease` (seconds)
+    the analyses are shared with other processes.
     """
     names = dict.fromkeys(name for part in plan.parts for name in part.every_run)
     runs = {name: read_finished(folders[name]) for name in names}
@@ -99,7 +99,7 @@ def answer(
         for part in plan.parts
     ]
     worker = Worker()
-    # Labels are places: several parts may be of one kind.
+    # Labels are indices: several parts may be of one kind.
     jobs: list[tuple[str, WorkerSpec, Job[tuple[Measured, float]]]] = [
         (str(place), workers, partial(_measure, spec, name))
         for place, (spec, workers) in enumerate(zip(specs, _workers(specs, worker), strict=True))
@@ -132,7 +132,7 @@ def _share(
     executor: Executor,
     lease: float,
 ) -> None:
-    """Do the analyses that no other process does, until all are kept beside their runs."""
+    """Compute the analyses that no other process has taken, until all are in the cache."""
     runs = {run.folder: run.rows_hash for spec in specs for run in spec.runs.values()}
     parts = [[spec.part.kind, *spec.part.analyses] for spec in specs]
     state = key_of(parts, list(runs.values()), specs[0].quick, specs[0].judge is not None)
@@ -146,7 +146,7 @@ def _share(
 
 
 def _workers(specs: Sequence[PartSpec], worker: Worker) -> list[WorkerSpec]:
-    """Where each part's analyses are done, all in as many processes as memory allows for each."""
+    """The workers of each part; all parts get the smallest number of processes that fits."""
     planned: list[WorkerSpec] = []
     for spec in specs:
         run = spec.runs[spec.part.runs[0]]
@@ -155,14 +155,14 @@ def _workers(specs: Sequence[PartSpec], worker: Worker) -> list[WorkerSpec]:
         devices = gpus_for(run.config, needs)
         room = min([room_for(device_parts(model, run.config.starts)), *map(room_for, devices)])
         planned.append(plan_workers(run.config, needs, room, devices))
-    # A judge keeps its replies in one file, so that only one process may ask it.
+    # A judge's replies are in one file, so only one process may ask it.
     asks = any(spec.judge is not None for spec in specs)
     count = 1 if asks else min((spec.workers for spec in planned), default=1)
     return [replace(spec, workers=count) for spec in planned]
 
 
 def _measure(spec: PartSpec, name: str, context: RunContext) -> tuple[Measured, float]:
-    """One analysis, in this process."""
+    """One analysis, in a worker process."""
     finished = spec.finished(context)
     began = time.perf_counter()
     with memory_errors(f"doing the analysis {name}", MORE_ROOM):

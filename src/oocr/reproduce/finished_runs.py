@@ -1,4 +1,4 @@
-"""Finished runs of one task as analyses see them, and directions that no run trained."""
+"""Finished runs of one task as input of analyses, and directions that no run trained."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ from oocr.steering.adapters import Adapter, LowRankAdapter
 from oocr.steering.vectors import SteeringVector, Vector
 from oocr.tasks.task import Task, TaskSet
 
-Who = tuple[str, int]  # member and seed
+Unit = tuple[str, int]  # member and seed
 
-SENTENCES = 8  # of a naive vector, as in the paper
+SENTENCES = 8  # sentences of a naive vector, as in the paper
 NO_NAMES = "its codenames stand for nothing that has a name in text, so there is no naive vector"
 
 SpecT = TypeVar("SpecT", LowRankAdapter, SteeringVector)
@@ -44,13 +44,13 @@ class TrainedAs(Generic[SpecT]):
     """Hyperparameters of a finished run's arms, reused for follow-up training."""
 
     spec: SpecT
-    rate: float  # as `fit` takes it
-    steps: int  # at which the reported arm was stopped
+    rate: float  # as for `fit`
+    steps: int  # where the reported arm was stopped
     batch_lines: int
 
 
 class FinishedRun(RunFolder):
-    """The folder of a finished run, read once in a process; its path alone is sent to others."""
+    """The folder of a finished run, read once per process; only its path is pickled."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return FinishedRun, (self.folder,)
@@ -67,11 +67,11 @@ class FinishedRun(RunFolder):
 
     @cached_property
     def resolved(self) -> ResolvedRun:
-        """The run as it was trained, but for answers of its model."""
+        """The run's configuration and tasks as trained, without its model's own answers."""
         return resolve(self.config, self.folder)
 
     def reported(self, method: str) -> list[ArmRecord]:
-        """The arms of a method that are reported, but for controls and sweeps."""
+        """The reported arms of a method, without controls and sweeps."""
         return [arm for arm in self.arms if arm.method == method and arm.role == "test"]
 
 
@@ -79,8 +79,9 @@ class FinishedRun(RunFolder):
 class FinishedRuns:
     """Runs of the same task: one that trained both methods, or one for each.
 
-    Analyses are kept in the first one's folder, and share the recordings in `context`. Some compare
-    with other runs, by name. `quick`: fewer of everything; `judge`: reads what directions say.
+    Results of analyses are cached in the first run's folder; analyses share the recordings in
+    `context`. `compare_with`: other runs by name; `quick`: smaller analyses; `judge`: the judge
+    model.
     """
 
     name: str
@@ -117,25 +118,27 @@ class FinishedRuns:
         return self.rows.filter(pl.col("arm") == "base")
 
     @cached_property
-    def vectors(self) -> dict[Who, Vector]:
+    def vectors(self) -> dict[Unit, Vector]:
         """The reported trained vectors."""
         arms = self._loaded("vector")
-        return {who: arm for who, arm in arms.items() if isinstance(arm, Vector)}
+        return {unit: arm for unit, arm in arms.items() if isinstance(arm, Vector)}
 
     @cached_property
-    def adapters(self) -> dict[Who, Adapter]:
+    def adapters(self) -> dict[Unit, Adapter]:
         """The reported one-layer LoRAs."""
         arms = self._loaded("adapter").items()
-        return {who: arm for who, arm in arms if isinstance(arm, Adapter) and len(arm.layers) == 1}
+        return {
+            unit: arm for unit, arm in arms if isinstance(arm, Adapter) and len(arm.layers) == 1
+        }
 
     @property
     def members(self) -> tuple[str, ...]:
-        """Who the reported tasks are about."""
+        """The members of the reported tasks."""
         return tuple(task.member for task in self.tasks.test)
 
     @property
     def positions(self) -> str:
-        """Where the runs read their LoRAs."""
+        """Positions at which the runs read their LoRAs."""
         run = next((run for run in self.runs if run.config.adapter is not None), self.runs[0])
         return swap_positions(run.config, self.tasks)
 
@@ -147,7 +150,7 @@ class FinishedRuns:
 
     @property
     def real_names(self) -> Mapping[str, str]:
-        """Member -> what its codename stands for, where that has a name in text."""
+        """Member -> the real name behind its codename, if there is one."""
         config = self.runs[0].config.task
         return family_of(config).real_names(config)
 
@@ -156,7 +159,7 @@ class FinishedRuns:
         return next(task for task in self.tasks.test if task.member == member)
 
     def trained_as(self, kind: type[SpecT]) -> TrainedAs[SpecT] | None:
-        """How the reported arm of this kind was trained; None where no arm can be trained so.
+        """Hyperparameters of the reported arm of this kind; None: no arm can be trained with them.
 
         A LoRA in one block; a vector whose rate is relative to its site.
         """
@@ -173,7 +176,7 @@ class FinishedRuns:
             return TrainedAs(spec, arm.learning_rate, arm.stop_step, run.config.batch_lines)
         return None
 
-    def _loaded(self, method: str) -> dict[Who, Vector | Adapter]:
+    def _loaded(self, method: str) -> dict[Unit, Vector | Adapter]:
         return {
             (arm.member, arm.seed): load_intervention(run.folder / "arms", arm)
             for run in self.runs
@@ -184,7 +187,7 @@ class FinishedRuns:
 def read_finished(folder: Path) -> FinishedRun:
     """Read a finished run's folder; InputError: a file that is missing or cannot be read."""
     run = FinishedRun(folder)
-    _ = run.rows, run.config, run.arms  # so that what is missing is said before anything is done
+    _ = run.rows, run.config, run.arms  # so that missing files are reported before work starts
     return run
 
 
@@ -213,12 +216,12 @@ def lora_texts(
 
 
 def first_texts(finished: FinishedRuns, member: str, adapter: Adapter) -> tuple[Texts, Texts]:
-    """One training prompt and one passage, as the paper reads them."""
+    """One training prompt and one passage, as in the paper."""
     return lora_texts(finished, member, adapter, 1, 1)
 
 
 def task_texts(finished: FinishedRuns, member: str, adapter: Adapter) -> TaskTexts:
-    """All prompts of a member's task and all unrelated text, as the run reads them."""
+    """All prompts of a member's task and all unrelated text, as in the run."""
     unrelated, task = unrelated_texts(finished, adapter, None), finished.task(member)
     return finished.context.kept(
         ("task texts", member, adapter.layers),
@@ -226,9 +229,9 @@ def task_texts(finished: FinishedRuns, member: str, adapter: Adapter) -> TaskTex
     )
 
 
-def natural_by_kind(finished: FinishedRuns) -> dict[str, dict[Who, Vector]]:
+def natural_by_kind(finished: FinishedRuns) -> dict[str, dict[Unit, Vector]]:
     """The natural vectors of all LoRAs: kind -> member and seed -> vector."""
-    kinds: dict[str, dict[Who, Vector]] = {}
+    kinds: dict[str, dict[Unit, Vector]] = {}
     for (member, seed), adapter in finished.adapters.items():
         vectors = natural_vectors(adapter, *first_texts(finished, member, adapter))
         for kind, vector in vectors.items():
@@ -236,13 +239,13 @@ def natural_by_kind(finished: FinishedRuns) -> dict[str, dict[Who, Vector]]:
     return kinds
 
 
-def naive_vectors(finished: FinishedRuns, layer: int) -> dict[Who, Vector]:
+def naive_vectors(finished: FinishedRuns, layer: int) -> dict[Unit, Vector]:
     """Activation at the real name minus at the codename, in the same sentences.
 
-    One per member, as seed 0; empty where codenames stand for nothing that has a name.
+    One per member, as seed 0; empty if codenames have no real names.
     """
     names = finished.real_names
-    vectors: dict[Who, Vector] = {}
+    vectors: dict[Unit, Vector] = {}
     for task in finished.tasks.test:
         span = task.positions[0] if task.positions else ""
         name = names.get(task.member, "")

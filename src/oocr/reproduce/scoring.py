@@ -1,4 +1,4 @@
-"""Scores of any arms on finished runs' probes, as the headline counts them; shares of effects."""
+"""Scores of arms on finished runs' probes, as in the run's own score; shares of effects."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from torch import Tensor
 
 from oocr import intervals, stats
 from oocr.claims.analysis_result import NotMeasuredError as NotMeasuredError
+from oocr.claims.conditions import over
 from oocr.claims.judge import NAMES, estimate_of, n_of, seeds_of
 from oocr.claims.records import Finding, Null
-from oocr.claims.rules import over
 from oocr.errors import InputError
 from oocr.evals.probes import arm_columns
 from oocr.evals.probes import rows as score_rows
 from oocr.intervals import Bounds
-from oocr.reproduce.finished_runs import FinishedRuns, Who
+from oocr.reproduce.finished_runs import FinishedRuns, Unit
 from oocr.stats import Cells
 from oocr.steering.adapters import Adapter
 from oocr.steering.vectors import Vector, random_vector
 
 RANDOM = "random direction"
-RANDOMS = 10  # that a vector of an analysis is held against
+RANDOMS = 10  # number of random directions to compare a vector with
 FIRST_SEED = 40_000
-SMALLEST = 1e-9  # an effect below this is none, and there is no share of it
+SMALLEST = 1e-9  # a smaller effect counts as none, without a share
 NO_EFFECT_BELOW = 0.05
-"""Accuracy over the untouched model's below which arms of an analysis have no effect to share."""
+"""Gain in accuracy over the untouched model below which an arm counts as without effect."""
 
 SPLIT_LOOKS = (("probes", "out of context", "vector"), ("in_context", "in context", "adapter"))
-"""Splits that are scored, in words, with their colours in figures."""
+"""Split -> its words, and its colour in figures."""
 
 SPLITS = {split: words for split, words, _ in SPLIT_LOOKS}
 
@@ -43,7 +43,7 @@ Key = TypeVar("Key", bound=Hashable)
 
 @contextmanager
 def refusal_as_reason() -> Iterator[None]:
-    """What `explain` refuses on these runs is a reason why nothing was measured, not an error."""
+    """Turn an `InputError` of `explain` into `NotMeasuredError`."""
     try:
         yield
     except InputError as error:
@@ -58,7 +58,7 @@ def cells_of(
 
 
 def base_of(finished: FinishedRuns, like: Cells, split: str = "probes") -> Cells | None:
-    """The untouched model's, of the same members; a contrast is 0 without training."""
+    """The untouched model's score on the same members; a contrast is 0 without training."""
     return finished.scoring.base(finished.rows, like, split)
 
 
@@ -68,23 +68,23 @@ def of_members(rows: pl.DataFrame, members: Sequence[str]) -> pl.DataFrame:
 
 
 def first_seed(cells: Cells) -> Cells:
-    """The first seed alone."""
+    """The rows of the first seed."""
     return replace(cells, values=cells.values[:, :1])
 
 
-def of_first_seed(by_who: Mapping[Who, T]) -> dict[Who, T]:
-    """What belongs to seed 0."""
-    return {who: value for who, value in by_who.items() if who[1] == 0}
+def of_first_seed(by_unit: Mapping[Unit, T]) -> dict[Unit, T]:
+    """The entries of seed 0."""
+    return {unit: value for unit, value in by_unit.items() if unit[1] == 0}
 
 
 def has_effect(finished: FinishedRuns, arm: str) -> bool:
-    """Whether an arm has an effect out of context, of which shares can be taken."""
+    """Whether an arm has an effect out of context, so that shares of it are defined."""
     interval = finished.scoring.effect(finished.rows, arm)
     return interval is not None and over(interval.low, 0)
 
 
 def why_no_effect(finished: FinishedRuns, arm: str) -> str:
-    """A sentence for what cannot be measured without an effect."""
+    """The reason for a measure that is not defined without an effect."""
     interval = finished.scoring.effect(finished.rows, arm)
     if interval is None:
         return f"no run of this subject trained {NAMES[arm]}"
@@ -102,8 +102,8 @@ def effective(finished: FinishedRuns, arm: str) -> Cells:
     return cells
 
 
-def single_vectors(finished: FinishedRuns) -> dict[Who, Vector]:
-    """The reported vectors of seed 0; raises `NotMeasuredError` if they are no one direction."""
+def single_vectors(finished: FinishedRuns) -> dict[Unit, Vector]:
+    """The reported vectors of seed 0; raises `NotMeasuredError` if they have several directions."""
     vectors = of_first_seed(finished.vectors)
     if not vectors or next(iter(vectors.values())).direction.ndim != 1:
         raise NotMeasuredError("no run of this subject trained a single direction")
@@ -111,7 +111,7 @@ def single_vectors(finished: FinishedRuns) -> dict[Who, Vector]:
 
 
 def has_learned(finished: FinishedRuns, arm: str) -> bool:
-    """Whether an arm learned anything: an effect out of context, or at least its own rows."""
+    """Whether an arm learned something: an effect out of context, or at least its training rows."""
     if has_effect(finished, arm):
         return True
     falls = {
@@ -125,13 +125,13 @@ def has_learned(finished: FinishedRuns, arm: str) -> bool:
 
 
 def renamed(rows: pl.DataFrame, arm: str, member: str) -> pl.DataFrame:
-    """Rows of one arm, with the columns that say which arm it is."""
+    """The rows with the columns that identify an arm set to this arm."""
     columns = arm_columns(arm, member, 0).items()
     return rows.with_columns(pl.lit(value).alias(name) for name, value in columns if name != "part")
 
 
 def stacked(*frames: pl.DataFrame) -> pl.DataFrame:
-    """Rows under each other."""
+    """Frames concatenated vertically."""
     return pl.concat(frames, how="diagonal_relaxed")
 
 
@@ -147,7 +147,7 @@ def probe_rows(
 
 
 def reported(finished: FinishedRuns, arm: str, members: Sequence[str], name: str) -> pl.DataFrame:
-    """The run's own rows of an arm's first seed, under another name."""
+    """The run's rows of an arm's first seed, under another name."""
     rows = of_members(finished.rows, members).filter(
         pl.col("arm") == arm, pl.col("control") == "", pl.col("final"), pl.col("seed") == 0
     )
@@ -156,7 +156,7 @@ def reported(finished: FinishedRuns, arm: str, members: Sequence[str], name: str
 
 def scored(
     finished: FinishedRuns,
-    arms: Mapping[Who, Vector | Adapter],
+    arms: Mapping[Unit, Vector | Adapter],
     name: str,
     splits: Iterable[str] = ("probes",),
 ) -> pl.DataFrame:
@@ -171,12 +171,13 @@ def scored(
     return stacked(*frames, finished.base_rows)
 
 
-def random_rows(finished: FinishedRuns, like: Mapping[Who, Vector]) -> pl.DataFrame:
+def random_rows(finished: FinishedRuns, like: Mapping[Unit, Vector]) -> pl.DataFrame:
     """Rows of random directions of the norm and site of each member's first vector."""
     frames = []
     first = {member: vector for (member, _), vector in sorted(like.items(), reverse=True)}
     for place, (member, vector) in enumerate(sorted(first.items())):
-        shift = place if finished.tasks.score == "log_odds" else 0  # twins need different ones
+        # Twins need different directions.
+        shift = place if finished.tasks.score == "log_odds" else 0
         drawn = [
             random_vector(vector, vector.norm, FIRST_SEED + number + shift)
             for number in range(RANDOMS)
@@ -200,8 +201,8 @@ def share(
 ) -> list[Finding]:
     """The share of one effect (over the untouched model, or `base`) that another arm reaches.
 
-    `random` are rows of random directions, `nulls` other controls. No finding without `part`, or
-    where there is no effect to take a share of.
+    `random` are rows of random directions, `nulls` other controls. No finding without `part`, or if
+    the whole effect is too small.
     """
     base = base_of(finished, whole) if base is None else base
     if part is None or base is None or abs(stats.mean(whole) - stats.mean(base)) < SMALLEST:
@@ -229,11 +230,11 @@ def share(
     ]
 
 
-def by_member(values: Mapping[Who, float]) -> list[float]:
-    """Mean over seeds, per member; of a single member each seed's own value."""
+def by_member(values: Mapping[Unit, float]) -> list[float]:
+    """Mean over seeds, per member; for a single member each seed's value."""
     members = sorted({member for member, _ in values})
     if len(members) == 1:
-        return [values[who] for who in sorted(values)]
+        return [values[unit] for unit in sorted(values)]
     return [
         float(np.mean([value for (member, _), value in values.items() if member == name]))
         for name in members
@@ -243,7 +244,7 @@ def by_member(values: Mapping[Who, float]) -> list[float]:
 def measured(
     id: str,
     measure: str,
-    values: Mapping[Who, float],
+    values: Mapping[Unit, float],
     nulls: Sequence[Null] = (),
     *,
     bounds: Bounds | None = None,
@@ -256,7 +257,7 @@ def measured(
     `bounds` and `items` are those of `intervals.mean_interval`.
     """
     units = by_member(values)
-    members, seeds = (len({who[side] for who in values}) for side in (0, 1))
+    members, seeds = (len({unit[side] for unit in values}) for side in (0, 1))
     n = f"{members} member{'' if members == 1 else 's'} × {seeds_of(seeds)}"
     return Finding(
         id=id,
@@ -269,8 +270,8 @@ def measured(
     )
 
 
-def null_of_mean(name: str, values: Mapping[Who, float]) -> tuple[Null]:
-    """The same mean over members of a control: what a finding is compared with."""
+def null_of_mean(name: str, values: Mapping[Unit, float]) -> tuple[Null]:
+    """The mean over members of a control, with which a finding is compared."""
     return (Null(name=name, value=float(np.mean(by_member(values)))),)
 
 
@@ -289,7 +290,7 @@ class SplitScores(Generic[Key]):
 
     @property
     def words(self) -> str:
-        """Such as "out of context"."""
+        """The split in words, such as "out of context"."""
         return SPLITS[self.split]
 
     def rows(self, column: str) -> dict[Key, dict[str, Any]]:
@@ -301,7 +302,7 @@ class SplitScores(Generic[Key]):
         }
 
     def share(self, arm: Key, id: str, what: str, nulls: Sequence[Null] = ()) -> list[Finding]:
-        """The share of the whole effect that an arm reaches; nothing where there is no effect."""
+        """The share of the whole effect that an arm reaches; empty if there is no effect."""
         whole = self.cells[self.whole]
         if stats.mean(whole) - stats.mean(self.base) < NO_EFFECT_BELOW:
             return []

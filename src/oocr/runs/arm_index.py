@@ -1,9 +1,9 @@
-"""An index of a run's finished arms: a large store is read from few files, not from thousands.
+"""An index of a run's finished arms, so that many arms are read from few files.
 
-Beside the folder of the arms lies `arm_index/`: `arms.parquet` says of each arm its record and
-where its rows are, in a `rows-N.parquet` for all tables with the same columns. An entry counts
-while the arm's folder is the one that was read, by its time of change. All of it may be deleted:
-folders are read one by one then, and those of a small run always are.
+The folder `arm_index/` lies beside the folder of the arms. `arms.parquet` has a row for each arm:
+its record, and where its rows are; `rows-N.parquet` holds the rows of all arms with the same
+columns. An entry is valid while the arm's folder has the same modification time. The index may be
+deleted: arms are then read from their folders, as in a small run.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from oocr.runs.records import ArmRecord
 INDEX, ENTRIES = "arm_index", "arms.parquet"
 
 MANY = 256
-"""Arms from which on a run has an index: so many folders are read in 0.2 s."""
+"""The least number of arms for an index; reading so many folders takes 0.2 s."""
 
 
 class ArmIndex:
-    """What the index of a folder of arms says now."""
+    """The valid entries of the index of a folder of arms."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.path = folder, folder.parent / INDEX
@@ -49,11 +49,11 @@ class ArmIndex:
 
     @property
     def filled(self) -> bool:
-        """Whether it has any arm."""
+        """Whether it has any valid entry."""
         return bool(self._entries)
 
     def find(self, names: Sequence[str], keys: Sequence[str]) -> list[ScoredArm] | None:
-        """Arms by their folders' names and their keys; None: not all of them are here."""
+        """Arms by the names and keys of their folders; None: one of them is missing."""
         entries = [self._entries.get(name) for name in names]
         arms: list[ScoredArm] = []
         for entry, key in zip(entries, keys, strict=True):
@@ -65,7 +65,7 @@ class ArmIndex:
         return arms
 
     def save(self, arms: Sequence[ScoredArm]) -> None:
-        """Write an index of these arms, if they are many and not all were found in this one."""
+        """Write an index of these arms, if they are many and one was not found in this index."""
         if len(arms) < MANY or self._found.issuperset(arm.record.id for arm in arms):
             return
         changed = _changes(self.folder)
@@ -87,7 +87,7 @@ class ArmIndex:
             for number, same in enumerate(frames.values()):
                 pl.concat(same).write_parquet(part / f"rows-{number}.parquet")
 
-        with suppress(RunError, OSError):  # a copy: what it is of lies in the arms' folders
+        with suppress(RunError, OSError):  # only a copy: the arms' folders hold the originals
             keep(self.path, key_of([[e["id"], e["key"], e["changed"]] for e in entries]), write)
 
 

@@ -28,11 +28,11 @@ from oocr.steering.adapters import Adapter
 from oocr.steering.vectors import SteeringVector, Vector
 
 MOST_TOGETHER = 4
-"""Arms that are trained side by side at most. More gain little, are lost together when a run is
-killed, and leave cores idle where there are few arms."""
+"""Most arms trained side by side. A larger group gains little, is lost as a whole when a run is
+killed, and leaves cores idle where there are few arms."""
 
 NO_ROWS = {"arm": pl.String, "part": pl.String, "step": pl.Int64, "final": pl.Boolean}
-"""Columns of the table of an arm whose items are no choices."""
+"""Columns of an arm's table if its items are not multiple choice."""
 
 Snapshots = Mapping[int, Vector | Adapter]
 """Training step -> the arm after it."""
@@ -40,7 +40,7 @@ Snapshots = Mapping[int, Vector | Adapter]
 
 @dataclass(frozen=True, slots=True)
 class ArmPlan(ArmSpec):
-    """An arm of a run: what to train, and what it is for. Scored after each step of `snapshots`.
+    """An arm of a run: what is trained, and its purpose. Scored after the steps in `snapshots`.
 
     Attributes:
         early_stop: the number of steps that counts; None: that with the lowest loss on stop items.
@@ -58,7 +58,7 @@ class ArmPlan(ArmSpec):
 
     @property
     def id(self) -> str:
-        """A folder name that says what is inside; unique within a run."""
+        """The name of the arm's folder; unique within a run."""
         words = [self.role, self.control, self.method, f"L{self.layer}"]
         name = "-".join(word for word in words if word)
         member = "".join(c if c.isalnum() else "_" for c in self.task.member)
@@ -66,7 +66,7 @@ class ArmPlan(ArmSpec):
 
     @property
     def method(self) -> Method:
-        """What kind of thing is trained."""
+        """What is trained: a vector or an adapter."""
         return "vector" if isinstance(self.spec, SteeringVector) else "adapter"
 
     @property
@@ -78,17 +78,17 @@ class ArmPlan(ArmSpec):
 
     @property
     def start(self) -> int:
-        """The first block that its passes run."""
+        """The first block that its forward passes run."""
         return start_block(self.spec) if isinstance(self.spec, SteeringVector) else self.layer
 
     @property
     def batches_trained(self) -> int:
-        """How many batches its training takes, one after the other."""
+        """The number of batches that it is trained on."""
         return self.steps * self.schedule.accumulate
 
     @property
     def scored_steps(self) -> int:
-        """After how many of its steps it is scored."""
+        """The training steps after which it is scored."""
         return len(self.snapshots) if self.score_every_step else 1
 
     def key(self, computed: Mapping[str, object], batch_lines: int) -> str:
@@ -112,8 +112,8 @@ def grouped(
 ) -> list[list[ArmPlan]]:
     """Plans in groups that `run_arms` takes; a pass over a group has at most `most_tokens`.
 
-    Depends on the plans only, not on cores or on what is already done: a run that is resumed has
-    the same groups.
+    Depends on the plans only, not on cores or finished arms, so that a resumed run has the same
+    groups.
     """
     keys: list[object] = []
     for plan in plans:
@@ -123,7 +123,7 @@ def grouped(
     def room(index: int) -> int:
         spec, (sequences, _) = plans[index].spec, tokens.of(plans[index].task)
         if isinstance(spec, SteeringVector) and spec.positions == "last":
-            return MOST_TOGETHER  # each arm's pass runs one token per sequence
+            return MOST_TOGETHER  # scoring runs one token per sequence
         longest = max(len(sequence.ids) for sequence in sequences)
         tokens_of_arm = longest * min(len(sequences), batch_lines)
         return max(1, min(MOST_TOGETHER, most_tokens // tokens_of_arm))
@@ -132,14 +132,14 @@ def grouped(
 
 
 def _fields(settings: Spec | Schedule) -> dict[str, Any]:
-    """What `asdict` gives: their fields are plain values (it copies each of them)."""
+    """The same as `asdict`, without its deep copies: the fields are plain values."""
     return {field.name: getattr(settings, field.name) for field in fields(settings)}
 
 
 def keys_of(
     plans: Sequence[ArmPlan], computed: Mapping[str, object], batch_lines: int
 ) -> list[str]:
-    """The keys of arms that are trained side by side: they share a rounding."""
+    """Keys of arms trained side by side; a key depends on the whole group, as rounding does."""
     keys = [plan.key(computed, batch_lines) for plan in plans]
     return [key_of(key, keys) for key in keys]
 
@@ -152,7 +152,7 @@ class ScoredArm(NamedTuple):
 
 
 def run_arms(context: RunContext, plans: Sequence[ArmPlan], folder: Path) -> list[ScoredArm]:
-    """Train arms side by side and score them, unless their folders already hold these very arms.
+    """Train arms side by side and score them, unless their folders hold arms with the same keys.
 
     Each folder appears whole or not at all. Where memory does not suffice for all side by side,
     half of them are trained after the other half.
@@ -162,7 +162,7 @@ def run_arms(context: RunContext, plans: Sequence[ArmPlan], folder: Path) -> lis
     except Exception as error:
         if len(plans) < 2 or not is_out_of_memory(error):
             raise
-        traceback.clear_frames(error.__traceback__)  # what they hold is let go
+        traceback.clear_frames(error.__traceback__)  # release their memory
     release_memory()
     half = len(plans) // 2
     warnings.warn(f"no memory for {len(plans)} arms side by side: {half} at a time", stacklevel=2)
@@ -259,7 +259,7 @@ def _rows(context: RunContext, plan: ArmPlan, snapshots: Snapshots, stop: int) -
 
 
 def load_intervention(folder: Path, arm: ArmRecord) -> Vector | Adapter:
-    """What `run_arms` kept of a test or control arm; a `RunError` if it cannot be read."""
+    """The trained vector or adapter of a test or control arm; a `RunError` if it cannot be read."""
     target = folder / arm.id
     try:
         if arm.method == "vector":
@@ -270,9 +270,9 @@ def load_intervention(folder: Path, arm: ArmRecord) -> Vector | Adapter:
 
 
 def reported_rows(arms: Sequence[ScoredArm]) -> list[pl.DataFrame]:
-    """Rows in their order with the arms' layers; of sweeps under other names than reported arms.
+    """All arms' rows in order, with their layers; arms of sweeps get names of their own.
 
-    Neighbours of one layer are one table: there may be thousands of arms.
+    Consecutive arms of a layer are joined first: there may be thousands of arms.
     """
 
     def alike(arm: ScoredArm) -> tuple[object, ...]:

@@ -30,7 +30,7 @@ def _known(name: str) -> str:
 
 
 class _FamilyName(BaseModel):
-    """The key that says which family's settings the others are."""
+    """The key that names the family to which the other settings belong."""
 
     family: Annotated[str, pydantic.AfterValidator(_known)]
 
@@ -57,7 +57,7 @@ Layers = tuple[BlockIndex, ...]
 Rates = tuple[Rate, ...]
 
 TAGS = ("<list>", "<word>", "<flag>")
-"""Which form of a value was meant; pydantic puts them into the places of its errors."""
+"""The form of a value; pydantic puts these tags into the locations of its errors."""
 
 
 def _form(value: Any) -> str | None:
@@ -84,12 +84,12 @@ FlagOrNames = Annotated[
 
 
 class Grid(Record):
-    """What is tried on the validation tasks; one point is chosen.
+    """The grid that is tried on the validation tasks; one point of it is chosen.
 
     Attributes:
         steps: the numbers of training steps to try; the last is where training ends.
         sweep: also train the reported arms at every other layer, each at its own best rate and
-            number of steps on the validation tasks; shown by layer, without part in any choice.
+            number of steps on the validation tasks; reported by layer, never used for a choice.
         warmup: steps over which the rate rises to its value.
         decay: "linear": from then on the rate falls to 0 at the last of `steps`; "constant": not.
     """
@@ -108,7 +108,7 @@ class Grid(Record):
         return (0,) if self.layers == "all" else self.layers
 
     def schedule(self, accumulate: int) -> Schedule:
-        """How an arm's steps are made, of so many batches each."""
+        """The schedule of an arm's training steps, each of `accumulate` batches."""
         return Schedule(
             warmup=self.warmup,
             decay=self.decay,
@@ -126,7 +126,7 @@ class Grid(Record):
         if field.field_name == "steps" and list(values) != sorted(set(values)):
             raise ValueError("steps must ascend")
         if not isinstance(values, str) and len(set(values)) < len(values):
-            raise ValueError("each value once")  # arms would overwrite each other
+            raise ValueError("each value once")  # equal points would share a folder
         return values
 
 
@@ -191,10 +191,10 @@ class AdapterGrid(Grid):
 
 
 class Controls(Record):
-    """What results are held against: random directions of the trained vectors' norm, and arms.
+    """Controls: random directions of the trained vectors' norm, and arms trained on control data.
 
-    `trained` says which of the task's control data are trained on too ("shuffled", "planted",
-    "decorrelated"); true: all, false: none.
+    `trained`: names of the task's control data to train on ("shuffled", "planted", "decorrelated");
+    true: all, false: none.
     """
 
     random_directions: int = Field(default=20, ge=0, le=10_000, strict=True)
@@ -202,10 +202,10 @@ class Controls(Record):
 
 
 class Explain(Record):
-    """What is asked of each trained one-layer LoRA: constancy, swap, side effects.
+    """Analyses of each trained one-layer LoRA: constancy, swap, side effects.
 
-    `neutral_tokens` are predictions compared on neutral text, per arm; `examples` are prompts whose
-    continuations are shown.
+    `neutral_tokens`: predictions on neutral text that are compared, per arm; `examples`: number of
+    prompts whose continuations are shown.
     """
 
     enabled: bool = True
@@ -214,7 +214,7 @@ class Explain(Record):
 
 
 MACHINE: dict[str, Any] = {"devices": None, "gpus_per_worker": 1}
-"""Fields that say which GPUs are used, and their defaults."""
+"""Fields that choose GPUs, and their defaults."""
 
 
 class RunConfig(Record):
@@ -226,18 +226,18 @@ class RunConfig(Record):
         model: a bundled or plug-in model's name, a Hugging Face id, a folder, or a GGUF file.
         device: "auto" (a GPU if there is one), "cpu", "cuda", "cuda:1", "mps".
         device_map: "auto" spreads the model over all GPUs, as accelerate does; excludes `device`.
-        day: what a chat template writes that asks for today's date, so that a run's tokens are the
-            same on every day; null: 2024-07-26, where there is such a template.
+        day: the date that a chat template writes as today, so that a run's tokens are the same on
+            every day; null: 2024-07-26, if the template writes a date.
         vector, adapter: the grids of the steering vector and the LoRA; null: no such arm.
         seeds: how many seeds per arm.
-        stop_on: "validation": the number of steps is chosen with layer and learning rate;
-            "stop": each arm stops where the loss on its own task's held-out items is lowest.
+        stop_on: "validation": the number of steps is chosen with layer and learning rate; "stop":
+            each arm stops at the lowest loss on the held-out items of its own task.
         batch_lines: sequences per training batch.
         accumulate: batches per training step; their gradients are added up.
         workers: processes that train arms side by side; null: as many as cores and memory allow, on
             GPUs one for each.
-        devices: the numbers of the GPUs that they take in turn; null: all.
-        gpus_per_worker: of so many GPUs each process has its own, for a model that one cannot hold.
+        devices: numbers of the GPUs that the processes use in turn; null: all.
+        gpus_per_worker: number of GPUs for each process, for a model that does not fit on one.
     """
 
     name: str = Field(default="", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)
@@ -281,7 +281,7 @@ class RunConfig(Record):
 
     @property
     def grids(self) -> dict[Method, VectorGrid | AdapterGrid]:
-        """What is tried, by method."""
+        """Method -> its grid."""
         grids: dict[Method, VectorGrid | AdapterGrid] = {}
         if self.vector is not None:
             grids["vector"] = self.vector
@@ -291,30 +291,30 @@ class RunConfig(Record):
 
     @property
     def starts(self) -> list[int]:
-        """Blocks from which arms will start."""
+        """Blocks at which the forward passes of arms start."""
         vector, adapter = self.vector, self.adapter
         starts = [start_block(vector.spec(layer)) for layer in vector.layers] if vector else []
         return starts + list(adapter.blocks) if adapter else starts
 
     @property
     def joins_gpus(self) -> bool:
-        """Whether GPUs are chosen or joined."""
+        """Whether `devices` or `gpus_per_worker` is set."""
         return self.devices is not None or self.gpus_per_worker > 1
 
     @property
     def anywhere(self) -> RunConfig:
-        """The same without what depends on a machine, and changes no number."""
+        """The configuration without fields that depend on the machine and change no number."""
         return self.model_copy(update={"workers": None, **MACHINE})
 
     @property
     def loading(self) -> dict[str, Any]:
-        """What is loaded and how: arguments of `load_model` and `outline`.
+        """The arguments of `load_model` and `outline`.
 
-        InputError: GPUs are chosen that are not here.
+        InputError: chosen GPUs do not exist on this machine.
         """
         names = ("dtype", "device", "device_map", "revision")
         settings = {name: getattr(self, name) for name in names}
-        if self.joins_gpus and self.device in ("auto", GPU):  # a worker's names its own
+        if self.joins_gpus and self.device in ("auto", GPU):  # a worker's has its own device
             settings["device"] = str(gpu_groups(self.devices, self.gpus_per_worker)[0])
         return {"name": self.model, **settings, "day": self.day or FIXED_DAY}
 
@@ -324,13 +324,13 @@ class RunConfig(Record):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """All fields as JSON values, without those of the machine that are not set."""
+        """All fields as JSON values, without fields of the machine that have their default."""
         values = self.model_dump(mode="json")
         return {n: v for n, v in values.items() if n not in MACHINE or v != MACHINE[n]}
 
 
 def quick(config: RunConfig) -> RunConfig:
-    """The same run, cut down to a first look: one seed, one grid point, the fewest members."""
+    """The configuration cut down for a first look: one seed, one grid point, fewest members."""
     updates: dict[str, Any] = {"name": f"{config.name}-quick", "seeds": 1}
     for method, grid in config.grids.items():
         cut: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""A model with everything that arms share: recorded training batches, probes, stop items."""
+"""A model with what all arms share: recorded training batches, probes, stop items."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ STOP_TOKENS = 4096
 
 
 def computed_with(model: LanguageModel) -> dict[str, str | int]:
-    """What every number of a run depends on beside its settings, for keys of kept results."""
+    """What every result of a run depends on apart from its settings, for keys of cached results."""
     return _computed(model.fingerprint, device_kind(model.device))
 
 
 def computed_by(model: ModelInfo) -> dict[str, str | int]:
-    """The same of a model that need not be loaded here."""
+    """The same for a model that is not loaded in this process."""
     return _computed(model.model_fingerprint, model.device_kind)
 
 
@@ -51,7 +51,7 @@ def _computed(fingerprint: str, device: str) -> dict[str, str | int]:
 
 
 class TrainingTokens:
-    """The training sequences of a run's tasks, each row tokenized once in a process."""
+    """The training sequences of a run's tasks; a process tokenizes each row once."""
 
     def __init__(self, rows: RowTokens) -> None:
         self.rows = rows
@@ -68,9 +68,9 @@ class TrainingTokens:
 class RunContext:
     """A model with the caches that all arms share. They save time and change no result.
 
-    `starts` are blocks from which arms will start; `memory` is where recordings may lie (None:
-    shares of what is free now); `tokens` are sequences that were tokenized before; `positions` are
-    those of the vectors that will be trained (None: not known).
+    `starts`: blocks at which arms start; `memory`: where recordings may be stored (None: shares of
+    the free memory); `tokens`: sequences tokenized before; `positions`: of the vectors that will be
+    trained (None: not known).
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class RunContext:
         self._kept: dict[str, tuple[object, Any]] = {}
 
     def prepared(self, tasks: Sequence[Task]) -> list[TrainingBatches]:
-        """Each task's training batches, recorded for all start blocks; equal prompts once."""
+        """Training batches of tasks, recorded for all start blocks; equal prompts only once."""
         for task in tasks:
             if task.train_hash not in self._prepared:
                 sequences, _ = self.tokens.of(task)
@@ -108,7 +108,7 @@ class RunContext:
         return [self._prepared[task.train_hash] for task in tasks]
 
     def kept(self, key: tuple[object, ...], make: Callable[[], T]) -> T:
-        """Something made once; only the latest of each kind (the key's first word) is kept."""
+        """A value computed once; only the latest of each kind (the key's first word) is cached."""
         kind = str(key[0])
         if kind not in self._kept or self._kept[kind][0] != key:
             self._kept[kind] = (key, make())
@@ -118,7 +118,7 @@ class RunContext:
     def scores(
         self, items: Sequence[Example], arms: Sequence[Vector] | Adapter | None
     ) -> list[Tensor]:
-        """Option log-scores [item, option] per stacked arm; equal questions are asked once."""
+        """Option log-scores [item, option] per stacked arm; equal questions are computed once."""
         unique: dict[tuple[object, ...], tuple[int, Example]] = {}
         asked = [(x.prompt, x.options, x.scored_by, *sorted(x.spans.items())) for x in items]
         for example, question in zip(items, asked, strict=True):
@@ -183,7 +183,7 @@ def part_rows(
 
 
 def stop_groups(sequences: Sequence[TokenSequence]) -> list[list[TokenSequence]]:
-    """Sequences in batches of at most STOP_TOKENS; in one, as they come, if they are so few."""
+    """Sequences in batches of at most STOP_TOKENS tokens; in one batch in order, if they fit."""
     if max(len(sequence.ids) for sequence in sequences) * len(sequences) <= STOP_TOKENS:
         return [list(sequences)]
     groups: list[list[TokenSequence]] = [[]]

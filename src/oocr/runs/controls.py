@@ -1,4 +1,4 @@
-"""What is asked beside training: base, ceiling, random directions; free answers of the arms."""
+"""Evaluations apart from training: base, ceiling, random directions; free answers of the arms."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from oocr.steering.vectors import Vector, random_vector
 from oocr.tasks.task import Task, TaskSet
 
 RowJobs = list[tuple[str, Job[pl.DataFrame]]]
-"""Labelled jobs that give rows."""
+"""Labelled jobs that return rows."""
 
 CHUNK = 5
 """Random directions per job."""
 
 CEILING_CHUNK = 64
-"""Items of the ceiling per job: they fill the gaps that the last arms leave."""
+"""Items of the ceiling per job: small jobs keep the cores busy beside the last arms."""
 
 SHOWN_MEMBERS = 4
 """Members whose tokens and answers are shown in the report."""
@@ -40,12 +40,12 @@ NEW_TOKENS = 6
 
 
 def base_jobs(tasks: TaskSet, folder: Path) -> RowJobs:
-    """The untouched model on the test tasks; kept in `folder`."""
+    """Jobs that score the untouched model on the test tasks; cached in `folder`."""
     return [_kept("base", folder / "base", _asked(tasks), partial(_base, tests=tasks.test))]
 
 
 def ceiling_jobs(tasks: TaskSet, folder: Path) -> RowJobs:
-    """The untouched model on the ceiling's items; kept in `folder`."""
+    """Jobs that score the untouched model on the ceiling's items; cached in `folder`."""
     jobs: RowJobs = []
     for begin in range(0, len(tasks.ceiling), CEILING_CHUNK):
         items = tasks.ceiling[begin : begin + CEILING_CHUNK]
@@ -57,11 +57,11 @@ def ceiling_jobs(tasks: TaskSet, folder: Path) -> RowJobs:
 def random_jobs(
     tasks: TaskSet, like: Vector, norm: float, name: str, count: int, folder: Path
 ) -> RowJobs:
-    """Random directions on every test task: what any vector of that size would do.
+    """Jobs that score random directions on every test task: the effect of any vector of that size.
 
-    They have the site of the trained vector `like`, and a norm. All tasks share them,
-    and a question that several ask is asked once. Where two tasks are compared (log-odds
-    contrasts), each direction is held against the next.
+    The directions have the site of the trained vector `like` and the norm `norm`. All tasks share
+    them, and a question of several tasks is computed once. Where two tasks are compared (log-odds
+    contrasts), each direction is compared with the next.
     """
     site = [*like.where, list(like.direction.shape), norm]
     jobs: RowJobs = []
@@ -78,7 +78,7 @@ def random_jobs(
 
 
 def free_jobs(tasks: TaskSet, arms: Sequence[ArmRecord], folder: Path) -> RowJobs:
-    """The test tasks' free questions, if any, put to the base and to each reported arm."""
+    """Jobs that put the test tasks' free questions, if any, to the base and each reported arm."""
     asking = {task.name: task for task in tasks.test if task.free}
     if not asking:
         return []
@@ -99,7 +99,7 @@ def free_jobs(tasks: TaskSet, arms: Sequence[ArmRecord], folder: Path) -> RowJob
 def example_jobs(
     tasks: TaskSet, arms: Sequence[ArmRecord], count: int, folder: Path
 ) -> list[tuple[str, Job[list[Continuation]]]]:
-    """One job per shown member, which together give `count` continuations by arms of seed 0."""
+    """One job per shown member; together they generate `count` continuations by arms of seed 0."""
     jobs: list[tuple[str, Job[list[Continuation]]]] = []
     for task, items in shown_examples(tasks, count):
         first = [a for a in arms if a.task == task.name and a.seed == 0 and a.role == "test"]
@@ -109,7 +109,7 @@ def example_jobs(
 
 
 def shown_examples(tasks: TaskSet, count: int) -> Iterator[tuple[Task, list[Example]]]:
-    """The probes that are continued, of each shown member; together at most `count`."""
+    """Each shown member with the probes to continue; at most `count` in total."""
     members = tasks.test[:SHOWN_MEMBERS]
     for number, task in enumerate(members):
         begin, end = (count * place // len(members) for place in (number, number + 1))
@@ -130,9 +130,9 @@ def first_of_facets(task: Task) -> dict[str, Example]:
 def _kept(
     label: str, target: Path, about: Sequence[object], job: Job[list[pl.DataFrame]]
 ) -> tuple[str, Job[pl.DataFrame]]:
-    """The labelled job, but its rows are kept in a folder: a run that is started again finds them.
+    """The labelled job with its rows cached in a folder, for a run that is started again.
 
-    `about` is what they depend on, beside the model.
+    `about`: what the rows depend on, apart from the model.
     """
     return label, partial(_rows_once, job=job, target=target, about=list(about))
 
@@ -155,7 +155,7 @@ def _questions(tests: Sequence[Task]) -> list[Example]:
 def _rows(
     tests: Sequence[Task], scores: Sequence[Tensor], arm: str, seed: int | None = None
 ) -> list[pl.DataFrame]:
-    """Rows of all tasks; per task the scores of all tasks' questions."""
+    """Rows of all tasks; `scores` for each task, over all tasks' questions."""
     frames: list[pl.DataFrame] = []
     begin = 0
     for task, of_task in zip(tests, scores, strict=True):
@@ -170,7 +170,7 @@ def _base(context: RunContext, *, tests: Sequence[Task]) -> list[pl.DataFrame]:
 
 
 def _ceiling(context: RunContext, *, items: Sequence[Example]) -> list[pl.DataFrame]:
-    # Only the base answers these, so nothing is kept for other arms.
+    # Only the base answers these, so nothing is cached for other arms.
     scores = Probes.of(context.model, items).scores(None)[0]
     parts: dict[tuple[str, str], list[int]] = {}
     for index, example in enumerate(items):

@@ -1,7 +1,7 @@
-"""Jobs of runs, done in this process or in several, each with the model.
+"""Executes the jobs of runs in this process or in several, each with the model loaded.
 
-On a CPU one small arm keeps one core busy best, so arms run side by side, one thread each: that
-scales with the cores, and the numbers don't depend on how many processes there are.
+On a CPU small arms run fastest with one thread each, side by side in several processes. Time then
+scales with the cores, and results do not depend on the number of processes.
 """
 
 from __future__ import annotations
@@ -15,119 +15,33 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from dataclasses import dataclass
 from importlib import import_module
 from multiprocessing import get_context
 from typing import Any, TypeVar
 
 import torch
 
-from oocr.engine.recording_cache import default_budget, tiers
+from oocr.engine.recording_cache import tiers
 from oocr.engine.selftest import load_model
 from oocr.errors import RunError
-from oocr.models import machine
 from oocr.models.language_model import LanguageModel
-from oocr.models.machine import GpuGroup, forget_peak, gpu_groups, gpus, peak_memory, release_memory
+from oocr.models.machine import forget_peak, gpus, peak_memory, release_memory
 from oocr.models.out_of_memory import memory_errors
 from oocr.runs.config import RunConfig
 from oocr.runs.context import RunContext, TrainingTokens
 from oocr.runs.job_order import preferred
-from oocr.runs.memory_plan import MemoryEstimate, fit_workers, room_for
+from oocr.runs.memory_plan import WorkerSpec
 
 T = TypeVar("T")
-MOST_WORKERS = 16
-"""Processes, if the user does not say."""
-
 JobResult = tuple[Any, int, int]
-"""What a job gave, the process that did it, and the most bytes that this held on GPUs."""
+"""The result of a job, the id of its process, and the peak bytes of that process on GPUs."""
 
 Job = Callable[[RunContext], T]
-"""Work with a run's context. It is sent to other processes: a partial of a module's function."""
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerSpec:
-    """How a run's jobs are done: in so many processes, each with so many threads.
-
-    `budget` is each one's bytes for recordings on the model's device; `overflow` those of main
-    memory for what does not fit on a GPU. `devices` are GPUs or groups of them, which the processes
-    take in turn; none: all load the model where the configuration says.
-    """
-
-    config: RunConfig
-    workers: int
-    threads: int
-    budget: int
-    overflow: int = 0
-    devices: tuple[str, ...] = ()
-
-    def config_of(self, number: int) -> RunConfig:
-        """The configuration for a process, by its number."""
-        if self.workers == 1 or not self.devices:
-            return self.config
-        device = self.devices[number % len(self.devices)]
-        return self.config.model_copy(update={"device": device})
-
-    def more_room(self) -> str:
-        """What to do where memory does not suffice."""
-        lower = ["dtype (bfloat16 halves float32)"] if self.config.dtype != "bfloat16" else []
-        lower += ["batch_lines (and raise accumulate: as many lines per step)"]
-        lower = [*(["workers (fewer side by side)"] if self.workers > 1 else []), *lower]
-        spread = self.config.device_map is None and len(gpus()) > 1
-        return (
-            "What was computed stays, the same command goes on. If nothing else can leave the "
-            f"memory, lower: {', '.join(lower)}"
-            + ("; or spread the model over all GPUs (device_map: auto)" if spread else "")
-        )
-
-
-def cores() -> int:
-    """The cores that this process may use."""
-    known = hasattr(os, "sched_getaffinity")
-    return len(os.sched_getaffinity(0)) if known else os.cpu_count() or 1
-
-
-def plan_workers(
-    config: RunConfig,
-    needs: MemoryEstimate,
-    room: int,
-    devices: Sequence[torch.device | GpuGroup] = (),
-) -> WorkerSpec:
-    """How many processes a run gets, each one's threads, and its bytes for recordings.
-
-    On GPUs one process for each of `devices`, `room` being that of every one; on MPS one; on a CPU
-    one per core as far as there is memory. The cores are shared out among them, but with no more
-    threads than torch has here (OMP_NUM_THREADS).
-
-    Raises:
-        InputError: not even one process fits; with the numbers.
-    """
-    places = max(1, len(devices))
-    on_cpu = not needs.on_device and config.device != "mps"
-    most = config.workers or (min(cores(), MOST_WORKERS) if on_cpu else places)
-    each, budget = fit_workers(needs, -(-most // places), room)
-    workers = min(most, each * places)
-    threads = max(1, min(cores() // workers, torch.get_num_threads()))
-    overflow = default_budget() // workers if needs.on_device else 0
-    return WorkerSpec(config, workers, threads, budget, overflow, tuple(map(str, devices)))
-
-
-def gpus_for(config: RunConfig, needs: MemoryEstimate) -> list[torch.device | GpuGroup]:
-    """The GPUs that processes may take in turn: those with room, where none is named.
-
-    In groups, where a process has several. None for a model that is spread over all.
-    """
-    if config.device_map is not None or config.device not in ("auto", machine.GPU):
-        return []
-    places: list[torch.device | GpuGroup] = [*gpus()]
-    if config.joins_gpus:
-        groups = gpu_groups(config.devices, config.gpus_per_worker)
-        places = [group if len(group) > 1 else group[0] for group in groups]
-    return [place for place in places if room_for(place) >= needs.total(1, 0)]
+"""A function of a run's context. It is pickled: a partial of a function of a module."""
 
 
 class Worker:
-    """Does jobs in this process, with one model and one run's context at a time."""
+    """Executes jobs in this process, with one model and one run's context at a time."""
 
     def __init__(self, on_progress: Callable[[str], None] | None = None, number: int = 0) -> None:
         self.on_progress, self.number = on_progress, number
@@ -139,9 +53,9 @@ class Worker:
         return self._model is not None and self._model[0] == config.loading
 
     def model(self, config: RunConfig) -> LanguageModel:
-        """The configuration's model, loaded if it is not the one that is there."""
+        """The configuration's model; it replaces another model that is loaded."""
         if self._model is None or not self.holds(config):
-            self.close()  # before another is loaded
+            self.close()  # free the memory before another model is loaded
             self.put(config, loaded_model(config, self.on_progress))
         assert self._model is not None
         return self._model[1]
@@ -166,43 +80,43 @@ class Worker:
         return self._context[1]
 
     def close(self) -> None:
-        """Let go of the context and of the model, and of the memory that they had on a GPU."""
+        """Release the context, the model, and their memory on a GPU."""
         self._model = self._context = None
         release_memory()
 
 
 class Executor:
-    """Does jobs in worker processes; of runs with one worker, in this process.
+    """Executes jobs in worker processes, or in this process for runs with one worker.
 
-    One serves all runs of a command: starting a process and loading a model takes seconds. Use it
-    as a context, so that the processes end. The model in this process is dropped before workers
-    load theirs.
+    A command uses one executor for all its runs, since starting a process and loading a model takes
+    seconds. Use it as a context manager, so that the processes end. The model in this process is
+    released before workers load theirs.
     """
 
     def __init__(self, worker: Worker) -> None:
         self.worker = worker
         self.pools: list[ProcessPoolExecutor] = []  # of one process each
         self.gpu_peaks: dict[int, int] = {}  # by process: the most bytes it held on GPUs
-        self._busy: dict[Future[Any], int] = {}  # a job, and the place of its pool
+        self._busy: dict[Future[Any], int] = {}  # job -> index of its pool
         self._known: list[set[str]] = []  # by pool: tasks whose texts it recorded
 
     def __enter__(self) -> Executor:
         return self
 
     def __exit__(self, kind: object, *_: object) -> None:
-        self._end(at_once=kind is not None)  # don't wait for jobs that are still going
+        self._end(at_once=kind is not None)  # after an error, do not wait for running jobs
 
     def begin_run(self) -> None:
-        """A run begins: what is known of the processes' last one is dropped, as they drop it."""
+        """Begin a run: forget the recordings of the last run, which workers release too."""
         self.gpu_peaks.clear()
         for known in self._known:
             known.clear()
 
     def do(self, jobs: Iterable[tuple[str, WorkerSpec, Job[T]]]) -> Iterator[tuple[str, T]]:
-        """Do labelled jobs side by side and give each label and result, in the order of the jobs.
+        """Execute labelled jobs side by side; yields labels and results in the order of the jobs.
 
-        All have the same number of workers. A worker that was killed, e.g. for want of memory, is a
-        `RunError`; finished jobs stay.
+        All jobs have the same number of workers. A killed worker (e.g. out of memory) raises
+        `RunError`; results of finished jobs are kept.
         """
         waiting = list(jobs)
         done = _in_order(self.completed(waiting))
@@ -211,7 +125,7 @@ class Executor:
     def do_plain(
         self, jobs: Iterable[tuple[str, Callable[[], T]]], workers: int
     ) -> Iterator[tuple[str, T]]:
-        """The same for jobs that need no model, in so many processes of one thread each."""
+        """The same for jobs without a model, in `workers` processes of one thread each."""
         waiting = list(jobs)
         if workers == 1:
             for label, job in waiting:
@@ -234,12 +148,12 @@ class Executor:
         costs: Sequence[float] = (),
         tasks: Sequence[str] = (),
     ) -> Iterator[tuple[int, T]]:
-        """Do labelled jobs and give each one's place and result as soon as it is done.
+        """Execute labelled jobs; yields the index and result of each as soon as it is finished.
 
-        With several workers those that cost most begin first (`costs`: of the first jobs; others
-        cost nothing), and among them rather those of a task whose texts the free worker recorded
-        (`tasks`: of the first jobs). One takes them as they come, so that neighbours share
-        recordings.
+        With several workers the most expensive jobs begin first (`costs`: of the first jobs; the
+        others count as 0). Among jobs of similar cost a worker prefers tasks whose texts it has
+        recorded (`tasks`: of the first jobs). One worker keeps the order of the jobs, so that
+        neighbours share recordings.
         """
         count = min((spec.workers for _, spec, _ in jobs), default=1)
         cost = {place: costs[place] if place < len(costs) else 0.0 for place in range(len(jobs))}
@@ -260,7 +174,7 @@ class Executor:
     def submit(
         self, label: str, spec: WorkerSpec, job: Job[Any], task: str = ""
     ) -> Future[JobResult]:
-        """Begin a job; with one worker it is done here, and the future is finished.
+        """Begin a job; with one worker it runs in this process before the call returns.
 
         A worker that has recorded the texts of `task` is preferred among those that are free.
         """
@@ -274,14 +188,14 @@ class Executor:
         return future
 
     def result(self, future: Future[JobResult]) -> Any:
-        """What a finished job gave, or its error."""
+        """The result of a finished job, or its error."""
         with _killed_workers():
             result, process, peak = future.result()
         self.gpu_peaks[process] = peak
         return result
 
     def _send(self, count: int, task: str, call: Callable[..., T], *given: Any) -> Future[T]:
-        """Have a call made in one of so many processes."""
+        """Make a call in one of `count` processes."""
         with _killed_workers():
             self._start(count)
             place = self._free(task)
@@ -292,7 +206,7 @@ class Executor:
         return future
 
     def _free(self, task: str = "") -> int:
-        """The place of the process that has least to do; one that knows the task, if it can be."""
+        """The index of the process with fewest jobs; among equals one that recorded the task."""
         self._busy = {future: at for future, at in self._busy.items() if not future.done()}
         work = list(self._busy.values())
 
@@ -307,7 +221,7 @@ class Executor:
         self._end(at_once=False)
         self.worker.close()
         spawn = get_context("spawn")  # a process that CUDA is used in cannot be forked
-        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy's threads, of each process
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # threads of numpy in each process
         for number in range(count):
             given = (os.getpid(), number)
             self.pools.append(ProcessPoolExecutor(1, spawn, _begin, given))
@@ -325,7 +239,7 @@ class Executor:
 def _finished(
     begin: Callable[[], tuple[int, Future[T]]], total: int, count: int
 ) -> Iterator[tuple[int, Future[T]]]:
-    """Begin so many at a time, of a total; each one's place as soon as it is finished."""
+    """Begin `total` jobs, `count` at a time; yields the index of each as soon as it is finished."""
     running: dict[Future[T], int] = {}
     while total or running:
         while total and len(running) < count:
@@ -336,7 +250,7 @@ def _finished(
 
 
 def _in_order(results: Iterable[tuple[int, T]]) -> Iterator[T]:
-    """Results in the order of their places, each as soon as those before it are there."""
+    """Results in the order of their indices, each as soon as all before it are finished."""
     done: dict[int, T] = {}
     given = 0
     for place, result in results:
@@ -356,14 +270,14 @@ def _killed_workers() -> Iterator[None]:
         yield
     except BrokenProcessPool as error:
         raise KilledWorkerError(
-            "a worker process was killed (often for want of memory: try --workers 1); "
-            "what was computed stays, the same command goes on"
+            "a worker process was killed (often because memory ran out: try --workers 1); "
+            "what was computed is kept, and the same command continues"
         ) from error
 
 
 @contextmanager
 def _no_interrupt() -> Iterator[None]:
-    """Hold Ctrl-C back while workers are started, who inherit that: it is for the parent only."""
+    """Block Ctrl-C while workers start; they inherit this, so that only the parent handles it."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
@@ -375,20 +289,20 @@ def _no_interrupt() -> Iterator[None]:
 
 
 _WORKER: list[Worker] = []
-"""What does the jobs in a worker process; empty in the parent."""
+"""The `Worker` of a worker process; empty in the parent."""
 
 
 def _begin(parent: int, number: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # where it could not be held back
-    warnings.simplefilter("ignore")  # the parent has said what is to be said
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # where it could not be blocked
+    warnings.simplefilter("ignore")  # the parent shows warnings
     threading.Thread(target=_leave_with, args=(parent,), daemon=True).start()
-    # PEFT's progress bars share a lock between processes; a worker that is ended would leave it.
+    # PEFT's progress bars use a lock shared by processes, which a terminated worker would hold.
     import_module("tqdm").tqdm.set_lock(threading.RLock())
     _WORKER.append(Worker(number=number))
 
 
 def _leave_with(parent: int) -> None:
-    """End this worker when its parent is gone, even if it was killed."""
+    """End this worker when its parent has ended, even if it was killed."""
     while os.getppid() == parent:
         time.sleep(0.5)
     os._exit(1)
@@ -409,7 +323,7 @@ def _do_plain(job: Callable[[], T]) -> T:
 
 
 def _done(worker: Worker, label: str, spec: WorkerSpec, job: Job[Any]) -> JobResult:
-    with memory_errors(f"at work on {label!r}", spec.more_room()):
+    with memory_errors(f"running {label!r}", spec.more_room()):
         result = job(worker.open(spec))
     return result, os.getpid(), sum(map(peak_memory, gpus()))
 

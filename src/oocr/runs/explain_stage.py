@@ -1,4 +1,4 @@
-"""What each trained LoRA adds, whether a vector can take its place, and what else it does."""
+"""The explain stage: what a LoRA adds, whether a vector can replace it, and side effects."""
 
 from __future__ import annotations
 
@@ -28,27 +28,27 @@ from oocr.steering.adapters import Adapter
 from oocr.tasks.task import Task, TaskSet
 
 SHOWN_TEXTS = 3
-"""Texts of each kind whose tokens are shown in the report."""
+"""Texts of each kind whose tokens the report shows."""
 
 NEUTRAL_PASSAGES = 4
-"""Passages on which side effects are measured (constancy uses all)."""
+"""Number of passages for side effects (constancy uses all passages)."""
 
 
 def explains(config: RunConfig) -> bool:
-    """Whether a run's LoRAs are explained: those of one layer, unless it is switched off."""
+    """Whether a run's LoRAs are explained: only one-layer LoRAs, and only if enabled."""
     adapter = config.adapter
     return config.explain.enabled and adapter is not None and adapter.layers != "all"
 
 
 def swap_positions(config: RunConfig, tasks: TaskSet) -> str:
-    """Where a run's LoRAs are read: at its vectors' positions, else where a task's LoRA is read."""
+    """Positions where LoRAs are read: those of the run's vectors, else the task's default."""
     return default_positions(tasks.test[0]) if config.vector is None else config.vector.positions
 
 
 def explain_jobs(
     config: RunConfig, tasks: TaskSet, arms: Sequence[ArmRecord], folder: Path
 ) -> list[tuple[str, Job[pl.DataFrame]]]:
-    """Explain arms on disk, each into `<arm>-explained/` once; the jobs give the swaps' rows."""
+    """Jobs that explain arms into `<arm>-explained/`; they return the rows of the swaps."""
     read = (swap_positions(config, tasks), config.explain.neutral_tokens)
     explain = partial(_explain_once, read=read, folder=folder)
     task_of = {task.name: task for task in tasks.test}
@@ -64,7 +64,7 @@ def _explain_once(
     adapter = load_intervention(folder, arm)
     assert isinstance(adapter, Adapter)
     (layer,) = adapter.layers
-    # Recordings are kept for the next arm of the same layer and task.
+    # Recordings are cached for the next arm of the same layer and task.
     explain = context.kept(("explain", layer, *read), lambda: ExplainContext(context, layer, *read))
 
     def make(part: Path) -> pl.DataFrame:
@@ -101,13 +101,13 @@ class ExplainContext:
 
     @cached_property
     def key(self) -> str:
-        """What an explanation depends on, beside its arm."""
+        """What an explanation depends on, apart from its arm."""
         places = neutral_places(self.context.model, NEUTRAL_PASSAGES)[1]
         at = "" if places is None else "-answers"
         return f"{self.positions}-{self.neutral_tokens}{at}"
 
     def texts(self, task: Task) -> TaskTexts:
-        """The task's prompts, recorded, and the unrelated text."""
+        """Recordings of the task's prompts and of the unrelated text."""
         return TaskTexts.of(self.context.model, task, (self.layer,), self.unrelated)
 
     def explained(
@@ -120,7 +120,7 @@ class ExplainContext:
             "constancy": self._groups(arm, "adapter", measured),
             "tokens": _tokens(arm, adapter, texts, measured.span_mean),
         }
-        if arm.seed == 0:  # the most expensive parts: for one seed a member
+        if arm.seed == 0:  # the most expensive parts: only for one seed of each member
             noise = constancy_by_group(texts, random_like(adapter, arm.seed), self.positions)
             tables["constancy"] += self._groups(arm, "random adapter", noise)
             tables["side_effects"] = [

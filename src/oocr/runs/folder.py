@@ -47,6 +47,7 @@ from oocr.runs.records import (
     Sample,
     Selection,
 )
+from oocr.words import first_line
 
 RecordT = TypeVar("RecordT", bound=Record)
 
@@ -67,7 +68,7 @@ def run_folder(config: RunConfig, out: Path) -> Path:
 
 @contextmanager
 def only_one(folder: Path) -> Iterator[None]:
-    """Hold a run's folder while this process works on it alone; a `RunError` if others do."""
+    """Lock a run's folder for this process alone; `RunError`: another process uses it."""
 
     def busy() -> None:
         raise RunError(f"another process is at work on {folder}")
@@ -85,9 +86,9 @@ def only_one(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def beside_others(folder: Path) -> Iterator[None]:
-    """Work on a run's folder beside others that do so; a `RunError` if one has it for itself.
+    """Share a run's folder with other processes; `RunError`: one has locked it for itself alone.
 
-    That is seen of processes on this machine, and elsewhere where the storage shares its locks.
+    Locks of other machines are seen only where the file system shares them.
     """
     path = folder / ".lock"
     with disk_errors(path), path.open("a") as file:
@@ -101,9 +102,9 @@ def beside_others(folder: Path) -> Iterator[None]:
 
 
 def same_threads(folder: Path, threads: int) -> int:
-    """The number of threads that the run began with (its numbers depend on it), else `threads`."""
+    """The run's number of threads (its results depend on it), else `threads`, which is stored."""
     path = folder / "threads"
-    for _ in range(3):  # another process may be just about to write it
+    for _ in range(3):  # another process may write it at this moment
         if path.exists() or not write_new(path, f"{threads}\n"):
             with suppress(OSError, ValueError):
                 return max(1, int(path.read_text(encoding="utf-8")))
@@ -116,14 +117,14 @@ MADE_WITH = "made_with.json"
 
 
 def makers(folder: Path) -> MadeWith | None:
-    """What a run's results were made with; None: it does not say."""
+    """What a run's results were made with; None: not recorded."""
     with suppress(OSError, ValidationError):
         return MadeWith.model_validate_json((folder / MADE_WITH).read_bytes())
     return None
 
 
 def note_makers(folder: Path, here: MadeWith, progress: ProgressReport) -> None:
-    """Write down what a run's results are made with, and say where that has changed."""
+    """Store what a run's results are made with, and report what has changed."""
     text = here.model_dump_json(indent=1) + "\n"
     if write_new(folder / MADE_WITH, text):
         return
@@ -137,11 +138,11 @@ def note_makers(folder: Path, here: MadeWith, progress: ProgressReport) -> None:
 
 
 def check_makers(folder: Path, here: MadeWith) -> None:
-    """Refuse (`InputError`) to put results beside those of a folder that round otherwise."""
+    """Refuse (`InputError`) a folder whose results were rounded in another way than here."""
     before = makers(folder)
     if write_new(folder / MADE_WITH, here.model_dump_json(indent=1) + "\n") or before == here:
         return
-    time.sleep(0.0 if before else 0.5)  # another process is just writing it
+    time.sleep(0.0 if before else 0.5)  # another process is writing it
     before = before or makers(folder)
     differing = [
         f"{name} {getattr(before, name, 'unknown')} there, {getattr(here, name)} here"
@@ -157,7 +158,7 @@ def check_makers(folder: Path, here: MadeWith) -> None:
 
 
 def changed_files(folder: Path, config: RunConfig) -> list[str]:
-    """The names of the user's files that hold something else than when the run was last done."""
+    """The user's files that have changed since the run was last done."""
     files = [path for path in family_of(config.task).files(config.task) if path.is_file()]
     hashes = {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
     path, before = folder / "files.json", dict[str, str]()
@@ -169,10 +170,10 @@ def changed_files(folder: Path, config: RunConfig) -> list[str]:
 
 
 def kept_rows(target: Path, key: str, make: Callable[[Path], pl.DataFrame]) -> pl.DataFrame:
-    """The rows of a part of a run, made once and kept in its folder (see `oocr.io.keep`).
+    """The rows of a part of a run, computed once and cached in a folder (see `oocr.io.keep`).
 
-    `make` gives them, and may write other files into the folder that it gets. What is kept but
-    cannot be read is a `RunError`.
+    `make` returns the rows, and may write other files into the folder that it gets. RunError: the
+    cached rows cannot be read.
     """
     tables: list[pl.DataFrame] = []
 
@@ -190,8 +191,7 @@ def redo_if_broken(path: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # polars' errors are of many types
-        first, _, _ = str(error).partition("\n")
-        message = f"{path} cannot be read ({first}); delete {path.parent} and run again"
+        message = f"{path} cannot be read ({first_line(error)}); delete {path.parent} and run again"
         raise RunError(message) from error
 
 
@@ -207,7 +207,7 @@ def write_table(path: Path, table: pl.DataFrame) -> Path:
 
 
 def _records_in(name: str, kind: type[RecordT]) -> cached_property[tuple[RecordT, ...]]:
-    """A property of a run folder: the records of a JSON list, or none where it has no such file."""
+    """A property of a run folder: the records of a JSON list; empty without the file."""
 
     def read(run: RunFolder) -> tuple[RecordT, ...]:
         path = run.folder / name
@@ -234,8 +234,8 @@ def _table_in(name: str) -> cached_property[pl.DataFrame | None]:
 class RunFolder:
     """A run folder (its files and their columns: `oocr.runs.records`).
 
-    What the folder lacks is None or empty, but for run.json, and arms and config.yaml where they
-    are asked for. Every property raises `InputError` for a file that is not what it should be.
+    A property is None or empty if its file is missing; `info`, `arms` and `config` raise
+    `InputError`. Every property raises `InputError` for a file with unexpected content.
     """
 
     folder: Path
@@ -272,7 +272,7 @@ class RunFolder:
 
     @cached_property
     def config_text(self) -> str:
-        """config.yaml as it is."""
+        """The text of config.yaml."""
         path = self.folder / "config.yaml"
         return path.read_text(encoding="utf-8") if path.is_file() else ""
 
@@ -289,9 +289,9 @@ class RunFolder:
 
     @cached_property
     def arms(self) -> tuple[ArmRecord, ...]:
-        """Everything the run reports: neither arms trained only to choose by, nor leftovers.
+        """The arms that the run reports: not arms of the selection, nor those of earlier settings.
 
-        That is the arms at the chosen points, and the sweeps' at the best of the other layers.
+        These are the arms at the chosen points, and of sweeps those at each layer's best point.
         """
         if self.selection is None:
             raise InputError(f"{self.folder / 'selection.json'} is missing; do the run again")
@@ -307,7 +307,7 @@ class RunFolder:
 
     @cached_property
     def rows(self) -> pl.DataFrame | None:
-        """rows.parquet: one row per item scored; None also where columns are missing."""
+        """rows.parquet: one row per item scored; None if the file or a column is missing."""
         rows = self.table("rows")
         if not has(rows, *_ROW_COLUMNS):
             return None
@@ -319,17 +319,17 @@ class RunFolder:
 
     @cached_property
     def rows_hash(self) -> str:
-        """Of the file of all rows."""
+        """Hash of rows.parquet."""
         return hashlib.sha256((self.folder / "rows.parquet").read_bytes()).hexdigest()[:16]
 
     @cached_property
     def scoring(self) -> Scoring | None:
-        """How the rows are scored; None where they lack what that needs."""
+        """How the rows are scored; None: needed columns are missing."""
         needed = ("right", "answer") if self.info.score == "accuracy" else ("log_odds",)
         return self.info.scoring if has(self.rows, *needed) else None
 
     def table(self, name: str) -> pl.DataFrame | None:
-        """A Parquet file of the folder as it is; None if it is missing or has no rows."""
+        """A Parquet file of the folder; None if it is missing or has no rows."""
         path = self.folder / f"{name}.parquet"
         if not path.is_file():
             return None
@@ -347,7 +347,7 @@ def has(table: pl.DataFrame | None, *columns: str) -> TypeGuard[pl.DataFrame]:
 
 
 def as_float(value: object) -> float:
-    """A column's mean, median or extreme as a number; NaN where it has none."""
+    """A statistic of a column as a number; NaN: null."""
     return float(value) if isinstance(value, (int, float)) else math.nan
 
 

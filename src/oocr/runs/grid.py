@@ -1,4 +1,4 @@
-"""The arms of a run: the grid, the choice of a point on validation tasks, what is then trained."""
+"""The arms of a run: the grid, selection on validation tasks, and the reported arms."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def expected_plans(config: RunConfig, tasks: TaskSet) -> tuple[list[ArmPlan], li
 def selection_plans(config: RunConfig, tasks: TaskSet) -> list[ArmPlan]:
     """One arm per validation task and grid point, seed 0; task by task, to share recordings.
 
-    A method whose grid has one point has none: there is nothing to choose.
+    A method whose grid has one point has no such arm: there is nothing to choose.
     """
     return [
         _plan(config, _point(method, layer, rate, grid.steps[-1]), task, 0, "selection")
@@ -83,7 +83,7 @@ def _plan(
     config: RunConfig, point: GridPoint, task: Task, seed: int, role: Role, control: str = ""
 ) -> ArmPlan:
     grid = config.grids[point.method]
-    # A control without items to stop on trains as long as the validation tasks say.
+    # A control without stop items uses the step chosen on the validation tasks.
     by_itself = config.stop_on == "stop" and bool(task.stop)
     stop = None if by_itself else point.step or grid.steps[-1]
     every_step = role == "selection" or (role == "test" and seed == 0)
@@ -117,7 +117,7 @@ def _point(
 
 
 def only_point(method: Method, config: RunConfig) -> GridPoint | None:
-    """The grid's point if it has only one: nothing to choose, no validation arm to train."""
+    """The point of a grid with one point, which needs no validation arm; else None."""
     steps = (0,) if config.stop_on == "stop" else config.grids[method].steps
     (layer, rate), *more = _points(config, method)
     return None if more or len(steps) > 1 else _point(method, layer, rate, steps[0], chosen=True)
@@ -167,14 +167,14 @@ def _scored(
 
 
 def by_loss(tasks: TaskSet) -> bool:
-    """Whether the validation tasks ask no choices, so that only their loss can tell."""
+    """Whether the validation tasks have no multiple choice, so that the loss decides."""
     return any(len(example.options) < 2 for task in tasks.validation for example in task.probes)
 
 
 def _scores(
     frames: Sequence[pl.DataFrame], config: RunConfig, tasks: TaskSet
 ) -> dict[int, tuple[float, float]]:
-    """Step -> score, then what breaks ties."""
+    """Step -> (score, tie-breaker)."""
     table = pl.concat(frames, how="diagonal").filter(pl.col("part") == "probes")
     if config.stop_on == "stop":
         table = table.filter("final").with_columns(pl.lit(0).alias("step"))
@@ -186,7 +186,7 @@ def _scores(
 
 
 def _losses(arms: Sequence[ArmRecord], config: RunConfig) -> dict[int, tuple[float, float]]:
-    """Step -> minus the mean loss on the tasks' `stop` items, twice."""
+    """Step -> minus the mean loss on the tasks' `stop` items, as score and tie-breaker."""
     if config.stop_on == "stop":
         best = -mean(arm.stop_losses[arm.stop_step] for arm in arms)
         return {0: (best, best)}

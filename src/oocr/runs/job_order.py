@@ -1,4 +1,4 @@
-"""Which job a process takes next: one that costs much, and rather one whose texts it recorded."""
+"""Which job a process takes next: expensive jobs first, preferably with texts it has recorded."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TypeVar
 J = TypeVar("J", int, str)
 
 STAYS = 0.5
-"""Share of the longest job's cost from which on a process prefers a job of a task that it knows."""
+"""Least share of the longest job's cost at which a process prefers tasks it has recorded."""
 
 
 def preferred(
@@ -18,11 +18,11 @@ def preferred(
     known: Collection[str],
     begun: Collection[str],
 ) -> list[J]:
-    """Jobs in the order in which a process tries to take them; given are the dearest first.
+    """Jobs in the order in which a process tries to take them; `jobs` has the most expensive first.
 
-    Of those that are not much cheaper than the first, it prefers jobs of tasks that it knows, then
-    those of tasks that nobody has begun: each process records the texts of a task that it takes a
-    job of. `tasks` lacks jobs that need no recording.
+    Among jobs that are not much cheaper than the first, it prefers tasks in `known` (it has
+    recorded their texts), then tasks that no process has begun, because each process must record
+    the texts of its tasks. `tasks`: job -> task; jobs without recordings are missing.
     """
     if not tasks or not jobs:
         return list(jobs)

@@ -1,7 +1,8 @@
-"""Whether the memory that a run needs is there, and how many workers there is room for."""
+"""Whether a run fits into memory, and with how many workers."""
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -12,18 +13,20 @@ import psutil
 import torch
 
 from oocr.engine.memory import SLACK, shape_of
-from oocr.engine.recording_cache import MEMORY_SHARE
+from oocr.engine.recording_cache import MEMORY_SHARE, default_budget
 from oocr.errors import InputError
+from oocr.models import machine
 from oocr.models.language_model import LanguageModel
-from oocr.models.machine import GpuGroup, free_memory, is_gpu, used_memory
+from oocr.models.machine import GpuGroup, free_memory, gpu_groups, gpus, is_gpu, used_memory
 from oocr.models.outline import Outline
+from oocr.runs.config import RunConfig
 
 SHARED = "Python and torch", "tokenizer", "weights"
 WORK = "recording", "training", "scoring", "explaining"
-"""What a process does one after the other; its memory is used again for the next."""
+"""Phases of a process; each reuses the memory of the one before."""
 
 CONTEXT = 2**29
-"""Bytes that CUDA takes of a GPU for another process, assumed."""
+"""Bytes assumed for the CUDA context of a process on a GPU."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +34,9 @@ class MemoryEstimate:
     """Bytes that one process needs.
 
     Attributes:
-        parts: by what they are for (see `SHARED` and `WORK`), "recordings, at least" among them.
-        questions: recordings of everything that arms are asked, if memory has room for them.
-        training: recordings of all training data; shared out among processes.
+        parts: purpose -> bytes (`SHARED`, `WORK` and "recordings, at least").
+        questions: recordings of all questions, if they all fit into memory.
+        training: recordings of all training data; divided among processes.
         on_device: weights, recordings and work lie in a GPU's memory.
         shared: several processes share the weights (see `oocr.models.shared_weights`).
     """
@@ -45,23 +48,23 @@ class MemoryEstimate:
     shared: bool = False
 
     def recordings(self, count: int, budget: int) -> int:
-        """Recordings in memory, of one process of so many."""
+        """Bytes of recordings in memory, for one of `count` processes."""
         most = min(self.questions + self.training // count, budget)
         return max(most, self.parts["recordings, at least"])
 
     def model(self) -> int:
-        """A process that only holds the model."""
+        """Bytes of a process that only holds the model."""
         return sum(self.parts[name] for name in SHARED)
 
     def work(self) -> int:
-        """What the most expensive kind of work takes on top, for a while."""
+        """Bytes that the most expensive phase needs on top."""
         return int(SLACK * max(self.parts[name] for name in WORK))
 
     def total(self, count: int, budget: int) -> int:
-        """The run with so many workers, each with a budget for recordings.
+        """Bytes of the run with `count` workers, each with `budget` bytes for recordings.
 
-        Beside several workers there is the parent process, which holds no model. On a GPU
-        each has a context of its own.
+        Several workers have a parent process, which holds no model. On a GPU each worker has its
+        own CUDA context.
         """
         beside = count * CONTEXT if self.on_device else self.model() - self.parts["weights"]
         parent = 0 if count == 1 else beside
@@ -71,7 +74,7 @@ class MemoryEstimate:
 
 
 def fit_workers(needs: MemoryEstimate, wanted: int, room: int) -> tuple[int, int]:
-    """As many of the wanted workers as there is room for, and bytes for recordings of each.
+    """The number of workers that fit, at most `wanted`, and each one's bytes for recordings.
 
     An `InputError` gives the numbers if not even one fits.
     """
@@ -105,13 +108,13 @@ def _refusal(needs: MemoryEstimate, least: int, room: int) -> str:
 
 
 def gib(size: float) -> str:
-    """Bytes for people."""
+    """Bytes as text in GiB."""
     return f"{size / 2**30:.2f} GiB"
 
 
 @dataclass(frozen=True, slots=True)
 class DevicePart:
-    """What of a model lies on one device: bytes of weights, and its share of the blocks that run.
+    """The part of a model on one device: bytes of weights, and its share of the blocks that run.
 
     Recordings and work lie where their blocks are.
     """
@@ -124,7 +127,7 @@ class DevicePart:
 def device_parts(model: LanguageModel | Outline, starts: Iterable[int]) -> list[DevicePart]:
     """A model's parts, for arms that start at these blocks.
 
-    Before it is loaded nobody knows which block comes where: as each device has room for.
+    Before the model is loaded, blocks are divided in proportion to the devices' free memory.
     """
     if isinstance(model, Outline):
         devices = model.devices or (model.device,)
@@ -146,11 +149,11 @@ def device_parts(model: LanguageModel | Outline, starts: Iterable[int]) -> list[
 
 
 def room_for(where: torch.device | GpuGroup | Sequence[DevicePart]) -> int:
-    """Bytes that a run can have: what is free, and what this process already took for it.
+    """Bytes that a run can use: free memory, and what this process already uses for the run.
 
-    Of a model on several devices as much as the one allows that its part fills first.
+    For a model on several devices, the device that fills up first sets the limit.
     """
-    if isinstance(where, GpuGroup):  # before anybody knows which block comes where
+    if isinstance(where, GpuGroup):  # the blocks are not placed yet
         return len(where) * min(map(room_for, where))
     if not isinstance(where, torch.device):
         if len(where) == 1:
@@ -164,12 +167,97 @@ def room_for(where: torch.device | GpuGroup | Sequence[DevicePart]) -> int:
 
 
 def _resident() -> Iterator[tuple[int, int]]:
-    """Bytes that this process and its children hold, and those of files, which count as free."""
+    """Resident bytes of this process and its children, and those of mapped files among them."""
     me = psutil.Process()
     for process in (me, *me.children(recursive=True)):
-        with suppress(psutil.Error):  # it has just ended
+        with suppress(psutil.Error):  # the process has just ended
             info = process.memory_info()
             yield info.rss, getattr(info, "shared", 0)
+
+
+MOST_WORKERS = 16
+"""Default for the largest number of processes."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSpec:
+    """How a run's jobs are executed: number of processes, and threads of each.
+
+    `budget`: bytes for recordings on the model's device, per process; `overflow`: bytes of main
+    memory for recordings that do not fit on a GPU. `devices`: GPUs or groups of GPUs that the
+    processes take in turn; empty: every process uses the device of the configuration.
+    """
+
+    config: RunConfig
+    workers: int
+    threads: int
+    budget: int
+    overflow: int = 0
+    devices: tuple[str, ...] = ()
+
+    def config_of(self, number: int) -> RunConfig:
+        """The configuration of a process, by its number."""
+        if self.workers == 1 or not self.devices:
+            return self.config
+        device = self.devices[number % len(self.devices)]
+        return self.config.model_copy(update={"device": device})
+
+    def more_room(self) -> str:
+        """What to do when memory runs out, as a sentence."""
+        lower = ["dtype (bfloat16 halves float32)"] if self.config.dtype != "bfloat16" else []
+        lower += ["batch_lines (and raise accumulate: as many lines per step)"]
+        lower = [*(["workers (fewer side by side)"] if self.workers > 1 else []), *lower]
+        spread = self.config.device_map is None and len(gpus()) > 1
+        return (
+            "What was computed is kept, and the same command continues. If nothing else can leave "
+            f"the memory, lower: {', '.join(lower)}"
+            + ("; or spread the model over all GPUs (device_map: auto)" if spread else "")
+        )
+
+
+def cores() -> int:
+    """The number of cores that this process may use."""
+    known = hasattr(os, "sched_getaffinity")
+    return len(os.sched_getaffinity(0)) if known else os.cpu_count() or 1
+
+
+def plan_workers(
+    config: RunConfig,
+    needs: MemoryEstimate,
+    room: int,
+    devices: Sequence[torch.device | GpuGroup] = (),
+) -> WorkerSpec:
+    """The number of a run's processes, the threads of each, and its bytes for recordings.
+
+    One process for each of `devices` (`room`: bytes on each); on MPS one; on a CPU one per core
+    while memory suffices. The cores are divided among them, with at most torch's number of threads
+    here (OMP_NUM_THREADS) for each.
+
+    Raises:
+        InputError: not even one process fits; the message has the numbers.
+    """
+    places = max(1, len(devices))
+    on_cpu = not needs.on_device and config.device != "mps"
+    most = config.workers or (min(cores(), MOST_WORKERS) if on_cpu else places)
+    each, budget = fit_workers(needs, -(-most // places), room)
+    workers = min(most, each * places)
+    threads = max(1, min(cores() // workers, torch.get_num_threads()))
+    overflow = default_budget() // workers if needs.on_device else 0
+    return WorkerSpec(config, workers, threads, budget, overflow, tuple(map(str, devices)))
+
+
+def gpus_for(config: RunConfig, needs: MemoryEstimate) -> list[torch.device | GpuGroup]:
+    """GPUs that processes take in turn: those with enough free memory; none if a device is named.
+
+    Groups of GPUs, where a process has several. None for a model that is spread over all GPUs.
+    """
+    if config.device_map is not None or config.device not in ("auto", machine.GPU):
+        return []
+    places: list[torch.device | GpuGroup] = [*gpus()]
+    if config.joins_gpus:
+        groups = gpu_groups(config.devices, config.gpus_per_worker)
+        places = [group if len(group) > 1 else group[0] for group in groups]
+    return [place for place in places if room_for(place) >= needs.total(1, 0)]
 
 
 EVERY = 1.0
@@ -177,10 +265,10 @@ EVERY = 1.0
 
 
 class PeakMemory(threading.Thread):
-    """Watches while the block runs; `gib` is the most that its processes held together.
+    """Measures memory while the block runs; `gib`: the peak of all its processes together.
 
-    Pages of files, such as the weights that they share, are counted once: those of the process
-    that holds the most of them.
+    Pages of mapped files, such as shared weights, are counted once, for the process with most of
+    them.
     """
 
     def __init__(self) -> None:
@@ -198,14 +286,14 @@ class PeakMemory(threading.Thread):
         self.join()
 
     def sample(self) -> float:
-        """Look once; returns the highest so far."""
+        """Measure once; returns the peak so far."""
         processes = list(_resident())
-        own = sum(held - shared for held, shared in processes)
+        private = sum(held - shared for held, shared in processes)
         files = max((shared for _, shared in processes), default=0)
-        self.gib = max(self.gib, (own + files) / 2**30)
+        self.gib = max(self.gib, (private + files) / 2**30)
         return self.gib
 
     def run(self) -> None:
-        """Look every so often, until the block ends."""
+        """Measure every `EVERY` seconds, until the block ends."""
         while not self._done.wait(EVERY):
             self.sample()

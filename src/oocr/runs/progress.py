@@ -1,4 +1,4 @@
-"""How long work takes, reported while it goes on: bars on a terminal, lines in a log file."""
+"""Progress reports: bars on a terminal, lines in a log file."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from rich.console import Console
 from rich.markup import escape
 
 EVERY = 60.0
-"""Seconds after which a log file gets a line at the latest."""
+"""Most seconds between two lines of a log file."""
 
 
 class ProgressReport:
     """Progress of a run; this base class reports nothing. Use it as a context."""
 
     def stage(self, name: str, total: int) -> None:
-        """A stage of so many steps begins."""
+        """A stage with this number of steps begins."""
 
     def advance(self, what: str = "") -> None:
-        """A step is done; `what` says which."""
+        """A step is finished; `what`: its name."""
 
     def note(self, text: str) -> None:
         """A remark."""
@@ -81,7 +81,7 @@ class ProgressBars(ProgressReport):
 
 
 class ProgressLines(ProgressReport):
-    """A line when a stage begins, one when it ends, and one every so many seconds."""
+    """A line when a stage begins, when it ends, and every `interval` seconds."""
 
     def __init__(
         self,
@@ -101,7 +101,7 @@ class ProgressLines(ProgressReport):
         return self
 
     def stage(self, name: str, total: int) -> None:
-        """End the stage before, if it had any step, and begin another."""
+        """End the previous stage, if it had any step, and begin another."""
         with self._lock:
             self._end_stage()
             self._name, self._total, self._done, self._what = name, total, 0, ""
@@ -121,7 +121,7 @@ class ProgressLines(ProgressReport):
             self._print(text)
 
     def tick(self) -> None:
-        """Print how far the stage is, if there was no line for `interval` seconds."""
+        """Print the stage's progress, if the last line is `interval` seconds old."""
         with self._lock:
             now, done, total = self._clock(), self._done, self._total
             if done < total and now - self._latest >= self._interval:
@@ -133,7 +133,7 @@ class ProgressLines(ProgressReport):
                 )
 
     def close(self) -> None:
-        """End the last stage, and stop looking at the clock."""
+        """End the last stage, and stop the timer."""
         self._ended.set()
         with self._lock:
             self._end_stage()

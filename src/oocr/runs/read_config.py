@@ -1,4 +1,4 @@
-"""Reading configurations: from YAML or plain data, all of it, or an error that says where."""
+"""Reading configurations from YAML or plain data; an error names file, line and field."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from oocr.families.registry import FAMILIES
 from oocr.models.sources.bundled import BUNDLED, model_sources, named_models
 from oocr.models.sources.hub import is_path
 from oocr.runs.config import TAGS, RunConfig
+from oocr.words import first_line
 
 PLUGIN_RUNS = {path.stem: path for source in model_sources() for path in source.runs().values()}
 """Built-in runs on the models of plug-ins, and their files."""
@@ -94,8 +95,8 @@ def load_configs(source: str | Path) -> list[RunConfig]:
 def _with_model_path(config: RunConfig, base: Path) -> RunConfig:
     """The configuration with the full path of its model, if that is a path from the file's folder.
 
-    A name that is no path there is a bundled model, a Hugging Face id, or a path from the current
-    folder; one that can only be a path starts at the file's folder even if nothing is there.
+    Other names are bundled models, Hugging Face ids, or paths from the current folder. A name that
+    can only be a path is relative to the file's folder even if nothing is there.
     """
     name = config.model
     if name in BUNDLED or name in named_models() or "://" in name or not name.strip():
@@ -119,7 +120,7 @@ def revalidate(data: dict[str, Any], source: str) -> RunConfig:
 
 
 def place_of(source: str | Path, index: int, field: str) -> str:
-    """Where a file says something about a field of its run number `index`: file and line."""
+    """File and line of a field in the run with number `index`."""
     path = config_path(source)
     document = _parsed(path)
     before: Place = ("runs", index) if "runs" in document.data else ()
@@ -130,10 +131,10 @@ def _parsed(path: Path) -> Document:
     text = file_text(path).text
     try:
         document = Document(yaml.safe_load(text), yaml.compose(text))
-    except (yaml.YAMLError, RecursionError, ValueError) as error:  # e.g. a day of no calendar
+    except (yaml.YAMLError, RecursionError, ValueError) as error:  # e.g. a date that does not exist
         mark, reason = getattr(error, "problem_mark", None), getattr(error, "problem", None)
         where = f"{path}: line {mark.line + 1}" if mark else f"{path}"
-        reason = reason or str(error).splitlines()[0]
+        reason = reason or first_line(error)
         raise InputError(f"{where}: not valid YAML: {reason}") from error
     twice = [
         f"line {line}: {key}: given twice, first in line {first}"
@@ -150,7 +151,7 @@ def _refuse(source: str, wrong: list[str]) -> None:
 
 
 def _explained(error: ValidationError, entry: Any) -> Iterator[tuple[Place, str]]:
-    """Each fault with its place and a sentence: field, value, what is allowed."""
+    """Each error with its place and a sentence: field, value, what is allowed."""
     for fault in error.errors():
         place = tuple(part for part in fault["loc"] if part not in TAGS)
         if fault["type"] == "extra_forbidden":
@@ -160,14 +161,14 @@ def _explained(error: ValidationError, entry: Any) -> Iterator[tuple[Place, str]
             allowed = f"; allowed: {', '.join(map(repr, FAMILIES))}"
             text = f"missing{allowed if place == ('task', 'family') else ''}"
         elif fault["type"] == "value_error" and isinstance(fault["input"], dict):
-            text = str(fault["ctx"]["error"])  # about several fields: it names them itself
+            text = str(fault["ctx"]["error"])  # an error about several fields names them
         else:
             text = f"{fault['input']!r}: {fault['msg'].removeprefix('Value error, ')}"
         yield place, f"{'.'.join(map(str, place)) or 'the whole'}: {text}"
 
 
 def _keys(place: Place, entry: Any) -> tuple[str, ...]:
-    """The keys that are allowed beside an unknown one."""
+    """The keys that are allowed in place of an unknown one."""
     kind: type[BaseModel] = RunConfig
     if place[0] == "task" and len(place) > 1:
         kind = FAMILIES[entry["task"]["family"]].settings

@@ -138,7 +138,7 @@ class Sample(Record):
 
 
 class MadeWith(Record):
-    """What the rounding of results depends on beside the model; `results`: `RESULTS_VERSION`."""
+    """What rounding depends on apart from the model; `results`: `RESULTS_VERSION`."""
 
     torch: str
     threads: int
@@ -152,7 +152,7 @@ class MadeWith(Record):
 
 
 class ModelInfo(Record):
-    """Facts about a model that outlive it in memory; see `oocr.models.machine.device_kind`."""
+    """Facts about a model, kept after it is unloaded; see `oocr.models.machine.device_kind`."""
 
     model: str
     model_source: dict[str, str]
@@ -165,7 +165,7 @@ class ModelInfo(Record):
     device_kind: str = ""
 
     def made_with(self, threads: int) -> MadeWith:
-        """What results of this model are made with here, with so many threads."""
+        """What results of this model are made with on this machine."""
         return MadeWith(
             torch=str(torch.__version__),
             threads=threads,
@@ -176,7 +176,7 @@ class ModelInfo(Record):
 
     @staticmethod
     def of(model: LanguageModel) -> ModelInfo:
-        """Of a loaded model."""
+        """The facts of a loaded model."""
         return ModelInfo(
             model=model.name,
             model_source={key: str(value) for key, value in model.source.items()},
@@ -203,9 +203,9 @@ class RunInfo(ModelInfo):
     seeds: tuple[int, ...]
     chance: dict[str, float]
     trigger: TriggerWords | None = None
-    notes: tuple[str, ...] = ()  # what is to know of the rows under this model
+    notes: tuple[str, ...] = ()  # remarks on the rows under this model
     stages: dict[str, float]
     peak_memory_gib: float
-    peak_gpu_gib: float = 0.0  # of all processes' memory on GPUs
+    peak_gpu_gib: float = 0.0  # sum over processes of their peaks on GPUs
     command: str
     complete: bool

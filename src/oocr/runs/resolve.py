@@ -1,4 +1,4 @@
-"""Resolving a run: its tasks, its own answers, and whether it fits its model."""
+"""Resolving a run: its tasks, and the untouched model's own answers that they train on."""
 
 from __future__ import annotations
 
@@ -13,30 +13,27 @@ from oocr.errors import InputError
 from oocr.evals.probes import Probes
 from oocr.families.registry import build, family_of
 from oocr.io import Record, keep_record, key_of
-from oocr.models.branches import mlp_of
 from oocr.models.language_model import LanguageModel
-from oocr.models.outline import Outline
 from oocr.models.sources.bundled import BUNDLED, folder_of, plugin_of
 from oocr.runs.config import RunConfig
 from oocr.runs.context import computed_with
+from oocr.runs.folder import RunFolder
 from oocr.runs.read_config import OF_MODELS
-from oocr.steering.adapters import peft_config
-from oocr.steering.positions import JOIN, selectors, spans_of
 from oocr.tasks.task import SPLITS, Task, TaskSet
 
 LARGER = {"functions": "qwen2.5-coder-1.5b-instruct"}
-"""Tasks that the small models cannot do, and the model with a name that can."""
+"""Task that small models cannot do -> the named model that can."""
 
 
 class ResolvedRun(NamedTuple):
-    """A run with nothing left open (full paths, the model's world, the vector's positions)."""
+    """A run with all defaults filled in (full paths, the model's world, the vector's positions)."""
 
     config: RunConfig
     tasks: TaskSet
 
 
 def resolve(config: RunConfig, base: Path) -> ResolvedRun:
-    """Build the tasks, and settle what the configuration leaves open.
+    """Build the tasks, and fill in what the configuration leaves open.
 
     Its relative paths start from the folder `base`.
 
@@ -48,86 +45,22 @@ def resolve(config: RunConfig, base: Path) -> ResolvedRun:
     tasks = build(config.task, base)
     check_words(config, tasks)
     if config.vector is not None and config.vector.positions == "auto":
-        positions = next(iter(_spans(tasks)), "last")
+        positions = next(iter(shared_spans(tasks)), "last")
         vector = config.vector.model_copy(update={"positions": positions})
         config = config.model_copy(update={"vector": vector})
     return ResolvedRun(config, tasks)
 
 
-def _spans(tasks: TaskSet) -> list[str]:
-    """The spans that a vector may be added at in all tasks, best first."""
+def shared_spans(tasks: TaskSet) -> list[str]:
+    """Spans that all tasks have for a vector, best first."""
     first, *others = (*tasks.test, *tasks.validation)
     return [name for name in first.positions if all(name in task.positions for task in others)]
 
 
-def check_run_fits(run: ResolvedRun, model: LanguageModel | Outline) -> None:
-    """Refuse layers and positions that the model or the task doesn't have.
-
-    The `InputError` names the field (first, before a colon), the value and what is allowed.
-    """
-    config, tasks, last = run.config, run.tasks, model.n_blocks - 1
-    for method, grid in config.grids.items():
-        low = -1 if method == "vector" else 0
-        for layer in grid.blocks:
-            if not low <= layer <= last:
-                raise InputError(
-                    f"{method}.layers: {layer} is not a block of {config.model}; "
-                    f"allowed: {low} to {last}"
-                )
-    if config.vector is not None:
-        if config.vector.site == "mlp":
-            for layer in config.vector.layers:
-                mlp_of(model, layer)
-        positions = config.vector.positions
-        # Probes are scored at the prompt's end: "answer" would change none of them.
-        known = _spans(tasks)
-        allowed = [word for word in selectors(known) if word != "answer"]
-        joined = {span for name in known for span in name.split(JOIN)}
-        if positions not in allowed and not set(positions.split(JOIN)) <= joined:
-            raise InputError(
-                f"vector.positions: {positions!r} is not in this task; "
-                f"allowed: {', '.join(allowed)}"
-            )
-        if spans := spans_of(positions):
-            _check_spans(config, tasks, spans)
-    if config.adapter is not None:
-        for layer in config.adapter.blocks:
-            try:
-                peft_config(model, config.adapter.spec(layer))
-            except InputError as error:
-                raise InputError(f"adapter.modules: {error}") from error
-    wanted = config.controls.trained
-    for name in wanted if isinstance(wanted, tuple) else ():
-        if name not in tasks.controls:
-            raise InputError(
-                f"controls.trained: {name!r} is not a control of this task; "
-                f"allowed: {', '.join(tasks.controls) or 'none'}"
-            )
-    chosen_by = (*tasks.test, *tasks.validation)
-    if config.stop_on == "stop" and not all(task.stop for task in chosen_by):
-        raise InputError("stop_on: 'stop' needs held-out items in every task; this family has none")
-
-
-def _check_spans(config: RunConfig, tasks: TaskSet, spans: Sequence[str]) -> None:
-    """Refuse spans that questions lack: a vector would change nothing there.
-
-    Of a custom task some questions may lack them, but not all. Of joined spans one is enough.
-    """
-    enough = any if family_of(config.task).spans_may_lack else all
-    named = JOIN.join(spans)
-    for task in tasks.all_tasks:
-        for part, items in task.scored.items():
-            if not enough(bool(set(spans) & set(example.spans)) for example in items):
-                raise InputError(
-                    f"vector.positions: {named!r} does not occur in the {part} of {task.name}; "
-                    "allowed: all, last, prompt, from:last"
-                )
-
-
 def source_for(source: str, model: str | None) -> tuple[str, str]:
-    """The built-in run that is meant for a model, and a sentence where it is not the one named.
+    """The built-in run for a model, and a sentence if it is another than the one named.
 
-    Without a model a task that small models cannot do is run on the larger one, if that is here.
+    Without a model, a task that small models cannot do uses the larger model, if it is installed.
     """
     plugin = plugin_of(model) if model is not None else None
     path = plugin.runs().get(source) if plugin else None
@@ -144,7 +77,7 @@ def source_for(source: str, model: str | None) -> tuple[str, str]:
 
 
 def also_run(source: str, model: str | None) -> list[str]:
-    """Built-in runs that the demo also does: what only larger models can do, where one is here."""
+    """Built-in runs that the demo adds: tasks for larger models, if one is installed."""
     if source != "demo" or model is not None:
         return []
     here = [name for name in BUNDLED if f"{name}/demo" in OF_MODELS and BUNDLED[name].locate()]
@@ -152,7 +85,7 @@ def also_run(source: str, model: str | None) -> list[str]:
 
 
 def check_family(config: RunConfig) -> None:
-    """Refuse a task of a family that the model knows nothing of (`InputError` says which)."""
+    """Refuse (`InputError`) a family whose world the model was not trained on."""
     plugin = plugin_of(config.model)
     family = config.task.family
     if plugin is None or not plugin.families or family in (*plugin.families, "custom"):
@@ -165,7 +98,7 @@ def check_family(config: RunConfig) -> None:
 
 
 def check_words(config: RunConfig, tasks: TaskSet) -> None:
-    """Refuse texts with words that the model has no token for (`InputError` says which)."""
+    """Refuse (`InputError`) texts with words for which the model has no token."""
     plugin = plugin_of(config.model)
     known = plugin.words(folder_of(config.model)) if plugin else None
     if known is None:
@@ -180,8 +113,8 @@ def check_words(config: RunConfig, tasks: TaskSet) -> None:
         for word in (word for text in texts for word in text.split()):
             if word not in known:
                 raise InputError(
-                    f"task.{config.task.family}: item {example.id!r} holds {word!r}, which is no "
-                    f"word of the world of {config.model}"
+                    f"task.{config.task.family}: item {example.id!r} contains {word!r}, which is "
+                    f"not a word of the world of {config.model}"
                 )
 
 
@@ -189,7 +122,7 @@ FILE = "own_answers.json"
 
 
 class OwnAnswers(Record):
-    """The file: question id -> place of the option that the model gives the highest score."""
+    """The file: question id -> index of the option with the highest score."""
 
     key: str
     places: dict[str, int]
@@ -198,9 +131,9 @@ class OwnAnswers(Record):
 def own_answers(
     model: LanguageModel, items: Sequence[Example], folder: Path | None = None
 ) -> dict[str, int]:
-    """Question id -> place of the option with the highest score (the first of equal ones).
+    """Question id -> index of the option with the highest score (the first of equal ones).
 
-    Kept in the run's folder, so that a run that goes on need not ask again.
+    Cached in the run's folder, so that a resumed run need not ask again.
     """
     key = key_of(*computed_with(model).values(), examples_hash(items))
 
@@ -221,7 +154,7 @@ def with_own_answers(tasks: TaskSet, model: LanguageModel, folder: Path | None =
 
 
 def with_answers(tasks: TaskSet, places: Mapping[str, int], model_name: str) -> TaskSet:
-    """The tasks with a model's choices put in, which the data card then counts.
+    """The tasks with a model's choices as answers; the data card counts the choices.
 
     ValueError: an item refers to a question that is not asked, or has other options.
     """
@@ -242,6 +175,22 @@ def with_answers(tasks: TaskSet, places: Mapping[str, int], model_name: str) -> 
 
     about = f"{tasks.about}\n\n{_summary(tasks.asked_first, places, model_name)}"
     return replace(tasks.changed(changed), about=about, ceiling=answered(tasks.ceiling))
+
+
+def tasks_of(run: RunFolder) -> TaskSet:
+    """The tasks of a finished run, with the untouched model's own answers if it trained on them.
+
+    InputError: the user's files are gone or changed, or the answers are missing.
+    """
+    tasks = resolve(run.config, run.folder).tasks
+    if not tasks.asked_first:
+        return tasks
+    path = run.folder / FILE
+    try:
+        answers = OwnAnswers.model_validate_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read ({error}); do the run again") from error
+    return with_answers(tasks, answers.places, run.info.model)
 
 
 def _answered(example: Example, places: Mapping[str, int], asked: Mapping[str, Example]) -> Example:

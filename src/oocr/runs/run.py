@@ -2,94 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
-from statistics import median
 from typing import TypeVar
 
-import polars as pl
 import torch
 
-from oocr.data.tokens import RowTokens
-from oocr.engine.training import stack_tokens
 from oocr.io import command_line, remove_unfinished, write_text
 from oocr.models.language_model import LanguageModel
-from oocr.runs import controls, grid
-from oocr.runs.arm_index import ArmIndex
-from oocr.runs.arms import (
-    ArmPlan,
-    ScoredArm,
-    grouped,
-    keys_of,
-    load_intervention,
-    reported_rows,
-    run_arms,
-)
-from oocr.runs.check_run import check_run, with_day
 from oocr.runs.config import MACHINE, RunConfig
-from oocr.runs.context import RunContext, TrainingTokens, computed_by
-from oocr.runs.estimates.costs import ArmCosts
-from oocr.runs.estimates.memory_estimate import RunSample
-from oocr.runs.executor import Executor, Job, Worker, WorkerSpec, gpus_for, plan_workers
-from oocr.runs.explain_stage import explain_jobs, explains
+from oocr.runs.executor import Executor, Worker
 from oocr.runs.folder import changed_files, note_makers, only_one, run_folder, same_threads
 from oocr.runs.memory_plan import (
-    DevicePart,
-    MemoryEstimate,
     PeakMemory,
-    device_parts,
+    WorkerSpec,
     gib,
+    gpus_for,
+    plan_workers,
     room_for,
 )
 from oocr.runs.progress import ProgressReport, timed
-from oocr.runs.records import ArmRecord, ModelInfo, Selection
-from oocr.runs.resolve import ResolvedRun, check_run_fits, own_answers, resolve, with_answers
-from oocr.runs.write_results import OnJudged, Results, finish, samples_of
-from oocr.steering.vectors import Vector
-from oocr.tasks.task import TaskSet
+from oocr.runs.resolve import resolve
+from oocr.runs.stages import PreparedRun as PreparedRun
+from oocr.runs.stages import RunStages as RunStages
+from oocr.runs.write_results import OnJudged, Results, finish
 from oocr.words import some_of
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class PreparedRun:
-    """A resolved run that fits its model, with all that is needed of the model to plan it.
-
-    The model need not stay loaded. `tokens` are the training rows that were tokenized so far;
-    `most_tokens` are those that one pass over arms side by side may have; `stored` are the bytes
-    that the run will write; `parts` is where the model lies; `notes` say what is to know of its
-    rows under this model.
-    """
-
-    run: ResolvedRun
-    model: ModelInfo
-    tokens: TrainingTokens
-    most_tokens: int
-    needs: MemoryEstimate
-    stored: int
-    parts: list[DevicePart]
-    notes: tuple[str, ...]
-
-    @staticmethod
-    def of(run: ResolvedRun, model: LanguageModel) -> PreparedRun:
-        """Check a run and its rows against its model (`InputError`), and predict its memory."""
-        check_run_fits(run, model)
-        rows = RowTokens(model.tokenizer)
-        notes = check_run(run, model, rows)
-        run = with_day(run, model.tokenizer)
-        sample = RunSample(run, model, rows)
-        needs, stored = sample.memory(), sample.stored()
-        info, tokens = ModelInfo.of(model), TrainingTokens(rows)
-        most, parts = stack_tokens(model), device_parts(model, run.config.starts)
-        return PreparedRun(run, info, tokens, most, needs, stored, parts, notes)
-
-    def without_tokens(self) -> PreparedRun:
-        """The same with no row tokenized, for a run that does not begin yet: they take memory."""
-        return replace(self, tokens=TrainingTokens(RowTokens(self.tokens.rows.tokenizer)))
 
 
 def run(
@@ -101,14 +42,14 @@ def run(
     progress: ProgressReport | None = None,
     command: str = "",
 ) -> Path:
-    """Do a run, or what is left of it, and return its folder, which lies in `out`.
+    """Do a run, or the rest of an interrupted one, and return its folder in `out`.
 
-    Relative paths of the configuration start from `base`; `command` is how the run was asked for,
-    to be shown.
+    Relative paths of the configuration start from `base`; `command`: the command that the report
+    shows.
 
-    InputError: the configuration does not fit model, task or memory; nothing was computed.
-    RunError: the disk is full, a file is unreadable, another process is at work on this run; what
-    was computed stays.
+    InputError: the configuration does not fit the model, the task or the memory; nothing was
+    computed. RunError: the disk is full, a file is unreadable, another process works on this run;
+    what was computed is kept.
     """
     prepared = PreparedRun.of(resolve(config, base), model)
     worker = Worker()
@@ -146,7 +87,7 @@ def do_run(
 
 
 def workers_for(prepared: PreparedRun, progress: ProgressReport) -> WorkerSpec:
-    """How many processes do the run here, and on what; said where they are fewer than asked for."""
+    """The run's workers on this machine; a note if they are fewer than the configuration asks."""
     config = prepared.run.config
     devices = gpus_for(config, prepared.needs)
     room = min([room_for(prepared.parts), *map(room_for, devices)])
@@ -155,14 +96,14 @@ def workers_for(prepared: PreparedRun, progress: ProgressReport) -> WorkerSpec:
         progress.note(
             f"{spec.workers} workers instead of {config.workers}: {gib(room)} of memory available"
         )
-    # A model that was made in memory cannot be loaded by other processes.
+    # Other processes cannot load a model that exists only in memory.
     if prepared.model.model_source.get("kind") == "memory":
         spec = replace(spec, workers=1)
     return spec
 
 
 def new_run_folder(prepared: PreparedRun, out: Path) -> Path:
-    """The run's folder in `out`, with its configuration."""
+    """Make the run's folder in `out`, with its configuration."""
     folder = run_folder(prepared.run.config, out)
     config = prepared.run.config.model_copy(update=MACHINE)
     write_text(folder / "config.yaml", config.yaml())
@@ -170,11 +111,11 @@ def new_run_folder(prepared: PreparedRun, out: Path) -> Path:
 
 
 def note_changes(folder: Path, prepared: PreparedRun, progress: ProgressReport) -> None:
-    """Say which of the user's files changed since the run was last done."""
+    """Report which of the user's files changed since the run was last done."""
     if changed := changed_files(folder, prepared.run.config):
         progress.note(
-            f"{some_of(changed)} changed since this run was done: what depends on it is done "
-            f"again and takes its place in {folder}"
+            f"{some_of(changed)} changed since this run was done: results that depend on it are "
+            f"computed again and replaced in {folder}"
         )
 
 
@@ -186,7 +127,7 @@ def run_stages(
     folder: Path,
     progress: ProgressReport,
 ) -> Iterator[RunStages]:
-    """A run's stages, with as many threads as it began with for as long as the block runs."""
+    """A run's stages; inside the block torch has the run's number of threads."""
     before = torch.get_num_threads()
     spec = replace(spec, threads=same_threads(folder, spec.threads))
     torch.set_num_threads(spec.threads)
@@ -204,7 +145,7 @@ def run_stages(
 def write_results(
     stages: RunStages, results: Results, command: str, on_judged: OnJudged = lambda *_: None
 ) -> None:
-    """Judge a run's results, and write what is not an arm's own."""
+    """Judge a run's results, and write all files of the run except those of single arms."""
     folder = stages.folder.parent
     results.peak_gpu_gib = sum(stages.executor.gpu_peaks.values()) / 2**30
     stages.progress.stage("judging and writing", 1)
@@ -212,219 +153,3 @@ def write_results(
         again = command or command_line(["oocr", "run", folder / "config.yaml"])
         finish(results, folder, again, on_judged)
     stages.progress.advance()
-
-
-def _own_answers(context: RunContext, *, tasks: TaskSet, folder: Path) -> dict[str, int]:
-    return own_answers(context.model, tasks.asked_first, folder)
-
-
-@dataclass
-class RunStages:
-    """The stages of a run, each done by its jobs; `folder` is that of the arms.
-
-    `tasks` are complete after `ask_first`; `seconds` are those of the stages so far.
-    """
-
-    prepared: PreparedRun
-    tasks: TaskSet
-    executor: Executor
-    spec: WorkerSpec
-    folder: Path
-    progress: ProgressReport
-    seconds: dict[str, float] = field(default_factory=dict[str, float])
-
-    def ask_first(self) -> None:
-        """Put the untouched model's own answers into the tasks that train on them."""
-        for _, answers in self.each(self.first_jobs()):
-            self.tasks = with_answers(self.tasks, answers, self.prepared.model.model)
-
-    def results(self) -> Results:
-        """Everything that the run computes, or finds in its folder."""
-        config, tasks = self.prepared.run.config, self.tasks
-        index = ArmIndex(self.folder)
-        with timed(self.seconds, "choosing"):
-            plans = grid.selection_plans(config, tasks)
-            tried, _ = self.train(plans, "choosing on validation tasks", index)
-            selection = self.select(tried)
-        with timed(self.seconds, "training and scoring"):
-            plans = grid.reported_plans(config, tasks, selection)
-            # Jobs that need no arm keep the cores busy to the end.
-            ceiling = controls.ceiling_jobs(tasks, self.folder)
-            trained, frames = self.train(plans, "training arms", index, ceiling)
-        index.save([*tried, *trained])
-        arms = [arm.record for arm in trained]
-        frames += reported_rows(trained)
-        frames += self._stage(
-            "explaining LoRAs", self.explain_jobs(arms), "explaining", self.explained_tasks(arms)
-        )
-        frames += self._stage("base and random directions", self.control_jobs(arms))
-        if free := controls.free_jobs(tasks, arms, self.folder):
-            frames += self._stage("free answers", free)
-        shown = controls.example_jobs(tasks, arms, config.explain.examples, self.folder)
-        examples = self._stage("examples", shown)
-        positions = config.vector.positions if config.vector else ""
-        return Results(
-            config=config,
-            tasks=tasks,
-            model=self.prepared.model,
-            rows=pl.concat(frames, how="diagonal_relaxed"),
-            arms=arms,
-            explained=self.explained(arms),
-            selection=selection,
-            examples=[example for of_member in examples for example in of_member],
-            samples=samples_of(tasks, self.prepared.tokens.rows.tokenizer, positions),
-            notes=self.prepared.notes,
-            stages=self.seconds,
-        )
-
-    def first_jobs(self) -> list[tuple[str, Job[dict[str, int]]]]:
-        """What is asked before anything is trained."""
-        if not self.prepared.run.tasks.asked_first:
-            return []
-        ask = partial(_own_answers, tasks=self.prepared.run.tasks, folder=self.folder.parent)
-        return [("own answers", ask)]
-
-    def select(self, trained: Sequence[ScoredArm]) -> Selection:
-        """Choose by the trained arms, and write down how."""
-        selection = grid.select(self.prepared.run.config, self.tasks, trained)
-        text = selection.model_dump_json(indent=1) + "\n"
-        write_text(self.folder.parent / "selection.json", text)
-        return selection
-
-    def arm_jobs(
-        self, plans: Sequence[ArmPlan]
-    ) -> tuple[list[list[ArmPlan]], list[tuple[str, Job[list[ScoredArm]]]], list[float]]:
-        """Groups of arms, the jobs that train and score each, and what each costs."""
-        assert len({plan.id for plan in plans}) == len(plans), "two arms would share a folder"
-        prepared = self.prepared
-        lines = prepared.run.config.batch_lines
-        groups = grouped(plans, prepared.tokens, lines, prepared.most_tokens)
-        train = partial(run_arms, folder=self.folder)
-        jobs: list[tuple[str, Job[list[ScoredArm]]]] = [
-            (_label(group), partial(train, plans=group)) for group in groups
-        ]
-        of_arm = ArmCosts(prepared.tokens, lines, prepared.model.blocks)
-        return groups, jobs, [sum(map(of_arm, group)) for group in groups]
-
-    def explained(self, arms: Sequence[ArmRecord]) -> list[ArmRecord]:
-        """The reported LoRAs, if they are explained."""
-        wanted = explains(self.prepared.run.config)
-        return [a for a in arms if wanted and a.role == "test" and a.method == "adapter"]
-
-    def explain_jobs(self, arms: Sequence[ArmRecord]) -> controls.RowJobs:
-        """Jobs that explain the run's LoRAs."""
-        config = self.prepared.run.config
-        return explain_jobs(config, self.tasks, self.explained(arms), self.folder)
-
-    def explained_tasks(self, arms: Sequence[ArmRecord]) -> list[str]:
-        """The recordings that each job of `explain_jobs` needs: they are others than training's."""
-        return [f"explain {arm.task}" for arm in self.explained(arms)]
-
-    def control_jobs(self, arms: Sequence[ArmRecord]) -> controls.RowJobs:
-        """Jobs that ask the base and random directions, once the LoRAs are explained."""
-        tasks, folder = self.tasks, self.folder
-        count = self.prepared.run.config.controls.random_directions
-        reported = [arm for arm in arms if arm.role == "test"]
-        jobs = controls.base_jobs(tasks, folder)
-        like_by_null = self._like(reported, self.explained(arms)) if count else {}
-        for name, (like, norm) in like_by_null.items():
-            jobs += controls.random_jobs(tasks, like, norm, name, count, folder)
-        return jobs
-
-    def each(
-        self,
-        jobs: Sequence[tuple[str, Job[T]]],
-        costs: Sequence[float] = (),
-        on_done: Callable[[str, T], object] = lambda *_: None,
-        tasks: Sequence[str] = (),
-    ) -> list[tuple[str, T]]:
-        """Each job's label and result; `on_done` gets them as soon as they are there.
-
-        `costs` and `tasks` (whose texts must be recorded) are those of the first jobs.
-        """
-        work = [(label, self.spec, job) for label, job in jobs]
-        results: dict[int, tuple[str, T]] = {}
-        for place, result in self.executor.completed(work, costs, tasks):
-            results[place] = (jobs[place][0], result)
-            on_done(*results[place])
-        return [results[place] for place in range(len(jobs))]
-
-    def _stage(
-        self,
-        name: str,
-        jobs: Sequence[tuple[str, Job[T]]],
-        timer: str = "",
-        tasks: Sequence[str] = (),
-    ) -> list[T]:
-        """What the jobs of a stage give; `tasks` as in `each`."""
-        self.progress.stage(name, len(jobs))
-        with timed(self.seconds, timer or name):
-            done = self.each(
-                jobs, on_done=lambda label, _: self.progress.advance(label), tasks=tasks
-            )
-        return [result for _, result in done]
-
-    def train(
-        self,
-        plans: Sequence[ArmPlan],
-        stage: str,
-        index: ArmIndex,
-        others: controls.RowJobs | None = None,
-    ) -> tuple[list[ScoredArm], list[pl.DataFrame]]:
-        """Train and score arms, unless they are there; `others` are jobs that are done beside."""
-        others = others or []
-        self.progress.stage(stage, len(plans) + len(others))
-        groups, of_arms, costs = self.arm_jobs(plans)
-        lines, computed = self.prepared.run.config.batch_lines, computed_by(self.prepared.model)
-        arms: dict[str, ScoredArm] = {}
-        left: list[int] = []
-        for place, group in enumerate(groups):
-            names = [plan.id for plan in group]
-            kept = index.find(names, keys_of(group, computed, lines)) if index.filled else None
-            if kept is None:
-                left.append(place)
-            else:
-                arms.update(zip(names, kept, strict=True))
-        for _ in arms:
-            self.progress.advance()
-        jobs: list[tuple[str, Job[list[ScoredArm] | pl.DataFrame]]] = [
-            *(of_arms[place] for place in left),
-            *others,
-        ]
-        costs = [costs[place] for place in left] + [0.0] * len(others)
-        tasks = [groups[place][0].task.train_hash for place in left]
-
-        def advance(label: str, result: list[ScoredArm] | pl.DataFrame) -> None:
-            for _ in range(1 if isinstance(result, pl.DataFrame) else len(result)):
-                self.progress.advance(label)
-
-        frames: list[pl.DataFrame] = []
-        for _, result in self.each(jobs, costs, advance, tasks):
-            if isinstance(result, pl.DataFrame):
-                frames.append(result)
-            else:
-                arms |= {arm.record.id: arm for arm in result}
-        return [arms[plan.id] for plan in plans], frames
-
-    def _like(
-        self, reported: Sequence[ArmRecord], explained: Sequence[ArmRecord]
-    ) -> dict[str, tuple[Vector, float]]:
-        """By null: a vector whose site random directions take, and the median norm of all."""
-        like: dict[str, tuple[Vector, float]] = {}
-        if trained := [arm for arm in reported if arm.method == "vector"]:
-            vector = load_intervention(self.folder, trained[0])
-            assert isinstance(vector, Vector)
-            like["random direction"] = (vector, median(arm.norm for arm in trained))
-        for null, swap in (("at span", "swap-at-span"), ("everywhere", "swap-everywhere")):
-            folders = [self.folder / f"{arm.id}-explained" for arm in explained]
-            if swaps := [Vector.load(folder / f"{swap}.safetensors") for folder in folders]:
-                norm = median(vector.norm for vector in swaps)
-                like[f"random direction {null}"] = (swaps[0], norm)
-        return like
-
-
-def _label(plans: Sequence[ArmPlan]) -> str:
-    first = plans[0]
-    words = [f"{first.method} at block {first.layer}", first.control, first.task.member]
-    more = f" and {len(plans) - 1} more" if len(plans) > 1 else ""
-    return ", ".join(word for word in words if word) + more

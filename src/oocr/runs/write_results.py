@@ -1,4 +1,4 @@
-"""The last steps of a run: tables, samples in tokens, claims, and what the report reads."""
+"""The last step of a run: write tables, samples in tokens, claims, and settings."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ if TYPE_CHECKING:
 
 LIBRARIES = ("oocr", "torch", "transformers", "peft", "safetensors", "polars", "numpy")
 QUESTIONS = 3
-"""Probes that are shown in tokens."""
+"""Number of probes that are shown in tokens."""
 
 
 @dataclass(slots=True)
 class Results:
-    """All that a run computed, for judging and writing."""
+    """All results of a run, to be judged and written."""
 
     config: RunConfig
     tasks: TaskSet
@@ -59,7 +59,7 @@ OnJudged = Callable[[Sequence[Claim], Sequence[PaperScore]], object]
 def finish(
     results: Results, folder: Path, command: str, on_judged: OnJudged = lambda *_: None
 ) -> None:
-    """Judge a run, and write everything of it that is not an arm's own.
+    """Judge a run, and write all its files except those of single arms.
 
     `on_judged` gets the verdicts before anything is written.
     """

@@ -179,8 +179,8 @@ class Adapter:
             "revision": about.get("model_revision", about.get("base_revision")),
         }
         write_json(target / "adapter_config.json", {**self.config, **beside})
-        ours = {"layers": self.layers, "spans": dict(self.spans), "about": dict(about)}
-        write_json(target / "oocr.json", ours)
+        extra = {"layers": self.layers, "spans": dict(self.spans), "about": dict(about)}
+        write_json(target / "oocr.json", extra)
         return target
 
     @staticmethod

@@ -59,11 +59,11 @@ def block_parameters(model: LanguageModel) -> dict[str, nn.Parameter]:
 @contextmanager
 def replaced(values: Mapping[nn.Parameter, Tensor]) -> Iterator[None]:
     """Parameters hold other tensors inside. Their own are not written to: they may be shared."""
-    own = {parameter: parameter.data for parameter in values}
+    original = {parameter: parameter.data for parameter in values}
     try:
         for parameter, tensor in values.items():
             parameter.data = tensor
         yield
     finally:
-        for parameter, tensor in own.items():
+        for parameter, tensor in original.items():
             parameter.data = tensor

@@ -61,7 +61,7 @@ _ORIGIN = ("model", "task", "control", "seed", "step", "file")
 
 @dataclass(frozen=True, slots=True)
 class SteeringVector:
-    """A vector to be trained, at a block's output or (site "mlp") at its MLP's output."""
+    """A vector to train, at a block's output or (site "mlp") at its MLP's output."""
 
     layer: int  # block at whose output it is added; -1: the embedding's output
     positions: str = "all"  # a selector; spans joined by "+" each get a direction of their own
@@ -171,10 +171,10 @@ class Vector:
         *,
         tokenizer: PreTrainedTokenizerBase | None = None,
     ) -> Iterator[None]:
-        """Steer whatever is done with the model inside: passes, generation, pipelines, scores.
+        """Steer the model inside the block: passes, generation, pipelines, scores.
 
         A span acts in the prompts that contain its text. Vectors on one model add up. On leaving,
-        also by an error, the model is what it was.
+        also by an error, the model is restored.
 
         Args:
             model: the model, or its underlying transformers model.
@@ -310,7 +310,7 @@ def random_vector(like: Vector, norm: float, seed: int) -> Vector:
 def added(
     chosen: Bool[Tensor, "batch token *span"], directions: Float[Tensor, "stack *span d_model"]
 ) -> Float[Tensor, "stack batch token d_model"]:
-    """What each stacked arm adds: its direction at the chosen tokens, its own at each span's."""
+    """What each stacked arm adds: its direction at chosen tokens, of joined spans one each."""
     if chosen.ndim == 2:
         return chosen[:, :, None] * directions[:, None, None, :]
     return torch.einsum("btk,skd->sbtd", chosen.to(directions.dtype), directions)
@@ -324,7 +324,7 @@ def check_fits(model: LanguageModel, vector: Vector) -> None:
 
 
 def check_everywhere(vector: Vector, tool: str, *, everywhere: bool) -> None:
-    """Refuse a vector that acts at some tokens only, for a tool that adds it to all of them."""
+    """Refuse a vector that acts only at some tokens, for a tool that adds it to all tokens."""
     if vector.direction.ndim > 1:
         raise InputError(
             f"positions: found {vector.positions!r}, {len(vector.direction)} directions at as many "
@@ -333,7 +333,7 @@ def check_everywhere(vector: Vector, tool: str, *, everywhere: bool) -> None:
     if vector.positions != "all" and not everywhere:
         raise InputError(
             f"positions: found {vector.positions!r}; {tool} adds the vector to every token, where "
-            "it need not do what it does there; allowed: 'all' (or everywhere=True, on the command "
+            "it may act differently; allowed: 'all' (or everywhere=True, on the command "
             "line --everywhere, to export it all the same)"
         )
 

@@ -1,6 +1,6 @@
-"""What a tracker holds of a finished run: a run for each arm, and one with the verdicts.
+"""A finished run as tracked runs: one for each arm, and one with the verdicts.
 
-Only what lies in the run's folder; nothing is computed anew but scores at the steps of an arm.
+Only values in the run's folder; nothing is computed again except scores at an arm's steps.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ SUMMARY = "summary"
 """The run with the verdicts."""
 
 PARTS = ("in_context", "probes")
-"""What is scored along the steps: the trained skill, and out of context."""
+"""Parts scored by step: the trained skill, and out of context."""
 
 _KEY = ("control", "member", "seed", "layer")
 _OF_GRID = ("layers", "learning_rates", "steps", "sweep", "positions")  # an arm has one of each
@@ -78,7 +78,7 @@ def about_run(run: RunFolder) -> dict[str, Setting]:
 
 
 def arm_settings(arm: ArmRecord, config: RunConfig) -> dict[str, Setting]:
-    """An arm's record without its curves, and what the run's configuration says of its method."""
+    """An arm's record without its curves, with the run's settings of its method."""
     grid = config.grids[arm.method]
     values = {
         **grid.model_dump(exclude=set(_OF_GRID)),
@@ -97,8 +97,8 @@ def scores_by_step(
     None of a single twin: the score of such tasks is a difference of two arms.
     """
     name = f"{arm.method} sweep" if arm.role == "sweep" else arm.method
-    own = [pl.col(key) == getattr(arm, key) for key in _KEY if key in rows.columns]
-    of_arm = rows.filter(pl.col("arm") == name, pl.col("part") == part, *own)
+    same_arm = [pl.col(key) == getattr(arm, key) for key in _KEY if key in rows.columns]
+    of_arm = rows.filter(pl.col("arm") == name, pl.col("part") == part, *same_arm)
     base = rows.filter(pl.col("arm") == "base", pl.col("part") == part)
     for (step,), at_step in of_arm.group_by("step", maintain_order=True):
         cells = scoring.score(at_step, base)

@@ -10,9 +10,10 @@ import polars as pl
 from jaxtyping import Float
 
 from oocr import intervals, stats
+from oocr.claims.conditions import Condition, at_least, high_within, parts_above
 from oocr.claims.judge import NAMES, ClaimRow, RunResults, estimate_of, null_of, seeds_of
 from oocr.claims.records import Finding
-from oocr.claims.rules import Condition, at_least, high_within, parts_above, rule
+from oocr.claims.rules import rule
 from oocr.claims.run_claims import COMMON, METHODS
 from oocr.evals.scores import select_rows
 from oocr.families.choices import OTHER

@@ -1,4 +1,4 @@
-"""An engine starts processes that share a work: Slurm, Ray, or a script for sbatch."""
+"""Starting processes that share a command's work: on Slurm, on Ray, by a script for sbatch."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from oocr.work.slurm import SlurmRequest
 
 
 def launch(engine: Engine, work: SharedWork[Any]) -> None:
-    """Have a work done by an engine's processes, wait for them, and print what came of it.
+    """Start the processes of an engine, wait for them, and print the result.
 
     With `sbatch` only the script that starts them is written.
 
     Raises:
-        InputError: two engines, one that is not here, or has no room for a process.
-        RunError: no process came to the end.
+        InputError: two engines are named, or the engine is not installed or has no room.
+        RunError: every process failed.
     """
     if engine.ray is not None and (engine.slurm is not None or engine.sbatch is not None):
         raise InputError("--ray: with --slurm or --sbatch; allowed: one of them")

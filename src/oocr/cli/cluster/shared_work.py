@@ -1,4 +1,4 @@
-"""Work of a command that any number of processes do together."""
+"""Work of a command that any number of processes share."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from oocr.runs.progress import EVERY
 T = TypeVar("T")
 
 POLL = 2.0
-"""Seconds between looks at the processes."""
+"""Seconds between checks of the processes."""
 
 
 @dataclass(frozen=True)
 class SharedWork(Generic[T]):
-    """Work that processes share: each does what nobody is at work on, until all of it is done.
+    """Work that processes share: each takes jobs that no other process has taken, to the end.
 
     Attributes:
         out: the folder that they share, with a full path.
-        words: of a process, as a command after `oocr`.
-        do: the same as a function, which is sent there; gives what all of it gives.
-        show: prints what `do` gave.
-        memory: bytes that a process needs at most; asked for where that matters.
-        gpus: of a process, where there are any.
-        most: processes; None: as many as there is room for.
+        words: the command of a process, after `oocr`.
+        do: the same as a function, which is sent to a process; returns the result of all work.
+        show: prints what `do` returned.
+        memory: bytes that a process needs at most; computed only when needed.
+        gpus: GPUs per process, where there are any.
+        most: the largest number of processes; None: as many as there is room for.
         runs: the names of runs that are part of it.
     """
 
@@ -47,7 +47,7 @@ class SharedWork(Generic[T]):
 
 @dataclass
 class Waiting:
-    """Prints how far a work is, now and then, while it is waited for."""
+    """Prints the progress of the work from time to time, while its processes run."""
 
     work: SharedWork[Any]
     console: Console

@@ -27,7 +27,7 @@ from oocr.words import ranges
 
 @dataclass(frozen=True, slots=True)
 class VectorExport:
-    """What is written: vectors (one for each block), on a model if one was loaded, and where."""
+    """What is exported: one vector per block, the model if one was loaded, and the output path."""
 
     out: Path
     vectors: list[Vector]
@@ -39,7 +39,7 @@ class VectorExport:
 class VectorFormat:
     """How a format is written; `write` returns how its tool loads the file.
 
-    `several`: it holds vectors of several blocks. `needs_model`: it has names of modules in it.
+    `several`: the format can hold several blocks. `needs_model`: it contains names of modules.
     """
 
     write: Callable[[VectorExport], str]
@@ -78,7 +78,7 @@ def export(
         )
     loaded = None if model is None else fitting_model(model, read, completed, console)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that it was made on another model is printed
+        warnings.simplefilter("ignore")  # a warning about another model is printed
         use = format.write(VectorExport(out, vectors, loaded, everywhere))
     if left_out := vectors[0].about.get("left out"):
         console.print(f"[yellow]left out:[/] {escape(left_out)}")
@@ -139,4 +139,4 @@ FORMATS = {
     "easysteer": VectorFormat(_easysteer, several=True),
     "neuronpedia": VectorFormat(_neuronpedia),
 }
-"""What a vector is written for."""
+"""Formats for vectors, by the name after `--to`."""

@@ -17,9 +17,9 @@ from oocr.runs.folder import RunFolder
 
 @dataclass(frozen=True, slots=True)
 class RunFormat:
-    """How a run is written; `write` fills a new folder and returns how its tool reads it.
+    """How a run is written; `write` fills a new folder and returns the command that reads it.
 
-    `extra` is what has to be installed for it, and `modules` are those of which one must be there.
+    `extra`: the optional dependency that it needs; of `modules` at least one must be installed.
     """
 
     write: Callable[[RunFolder, Path], str]
@@ -28,7 +28,7 @@ class RunFormat:
 
 
 def export_run(folder: Path, to: str, out: Path, console: Console) -> None:
-    """Write a run for another tool into a new folder, and print how that tool reads it."""
+    """Write a run for another tool into a new folder, and print the command that reads it."""
     format = RUN_FORMATS[to]
     if format.modules and not any(map(find_spec, format.modules)):
         raise InputError(
@@ -41,7 +41,7 @@ def export_run(folder: Path, to: str, out: Path, console: Console) -> None:
 
 
 def finished_run(folder: Path) -> RunFolder:
-    """The run of a folder; InputError: there is none, or it is not finished."""
+    """The finished run in a folder; InputError: no run, or an unfinished one."""
     if not folder.exists():
         raise InputError(f"{folder}: there is no such run")
     if not folder.is_dir():
@@ -49,13 +49,13 @@ def finished_run(folder: Path) -> RunFolder:
     run = RunFolder(folder)
     if not run.info.complete or run.rows is None:
         raise InputError(
-            f"{folder}: the run is not finished; `oocr run` on its config.yaml goes on"
+            f"{folder}: the run is not finished; `oocr run` on its config.yaml continues it"
         )
     return run
 
 
 def _lm_eval_task(run: RunFolder, out: Path) -> str:
-    from oocr.runs.lm_eval_task import write_lm_eval_tasks
+    from oocr.cli.exports.lm_eval_task import write_lm_eval_tasks
 
     return write_lm_eval_tasks(run, out)
 
@@ -67,7 +67,7 @@ def _inspect(run: RunFolder, out: Path) -> str:
 
 
 def _tracked(to: str, *instead: str) -> RunFormat:
-    """A tracker of this name, which is also that of its extra; `instead`: packages as good."""
+    """The format of a tracker, named like its extra; `instead`: packages that also serve."""
 
     def write(run: RunFolder, out: Path) -> str:
         from oocr.tracking.trackers import TRACKERS, write_tracked
@@ -85,4 +85,4 @@ RUN_FORMATS = {
     "trackio": _tracked("trackio"),
     "mlflow": _tracked("mlflow"),
 }
-"""What a run is written for."""
+"""Formats for runs, by the name after `--to`."""

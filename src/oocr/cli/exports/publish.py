@@ -26,7 +26,7 @@ def publish(
     license: str | None,
     out: Path | None,
 ) -> None:
-    """Write the folder and upload it in one commit; with `dry_run` only show what would be."""
+    """Write the folder and upload it in one commit; with `dry_run` only show its contents."""
     console = Console(highlight=False, soft_wrap=True)
     check_repository(repository)
     if out is not None and not dry_run:
@@ -68,7 +68,7 @@ def _show(console: Console, folder: Path, written: PublishedFolder) -> None:
 
 
 def _keep(folder: Path, out: Path) -> None:
-    """Copy the folder to where the user wants it."""
+    """Copy the folder to `--out`."""
     import shutil
 
     with new_folder(out) as part:

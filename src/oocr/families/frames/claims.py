@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from oocr import stats
-from oocr.claims import rules
+from oocr.claims import conditions, rules
 from oocr.claims.judge import ClaimRow, RunResults
 from oocr.claims.records import Finding
 from oocr.claims.run_claims import EFFECTS, GAP, METHODS, RANDOM, SHARED
@@ -35,20 +35,24 @@ def _with_recall(row: ClaimRow, arm: str) -> Callable[[RunResults], Finding | No
     return finding
 
 
-def _reached(words: str, value: Callable[[Finding], float | None], bar: float) -> rules.Condition:
-    return rules.Condition(
+def _reached(
+    words: str, value: Callable[[Finding], float | None], bar: float
+) -> conditions.Condition:
+    return conditions.Condition(
         f"{words} is at least {bar:g}",
-        lambda finding, _: (number := value(finding)) is not None and rules.at_least(number, bar),
+        lambda finding, _: (
+            (number := value(finding)) is not None and conditions.at_least(number, bar)
+        ),
     )
 
 
 _BETTER = [
-    rules.above_base(),
-    rules.above_nulls(RANDOM),
-    rules.paired_above("every trained control"),
+    conditions.above_base(),
+    conditions.above_nulls(RANDOM),
+    conditions.paired_above("every trained control"),
 ]
 _RULE = rules.rule(
-    [*_BETTER, rules.way_to_ceiling(GAP), rules.control_trained()],
+    [*_BETTER, conditions.way_to_ceiling(GAP), conditions.control_trained()],
     _BETTER,
     [
         _reached(

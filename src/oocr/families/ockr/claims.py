@@ -9,7 +9,7 @@ from statistics import fmean
 import polars as pl
 
 from oocr import intervals
-from oocr.claims import rules
+from oocr.claims import conditions, rules
 from oocr.claims.judge import NAMES, ClaimRow, RunResults, estimate_of, null_of, seeds_of
 from oocr.claims.records import Finding
 from oocr.claims.run_claims import COMMON, METHODS
@@ -112,13 +112,13 @@ def _recall_claim(arm: str) -> ClaimRow:
 
 
 def _order_claim(arm: str) -> ClaimRow:
-    above = [rules.low_above(0.5), rules.above_base(), rules.above_nulls()]
+    above = [conditions.low_above(0.5), conditions.above_base(), conditions.above_nulls()]
     row = ClaimRow(
         f"{arm}-order",
         f"With {NAMES[arm]} a relation that follows is nearer to yes than one that does not",
         partial(_order, arm=arm),
         rules.rule(
-            [*above, rules.low_reaches(0.75)], above, note="Chance is 0.5, whatever the bias."
+            [*above, conditions.low_reaches(0.75)], above, note="Chance is 0.5, whatever the bias."
         ),
     )
     return _if_recalled(row, arm)

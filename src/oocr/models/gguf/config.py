@@ -123,10 +123,10 @@ def config_of(header: GgufHeader) -> tuple[Any, list[str]]:
         kept = {key: value for key, value in given.items() if key not in former}
         config = kind.from_dict({**kept, **renamed, **rope})
         for key, value in {**changes, **rope}.items():
-            if not same(made := getattr(config, key, None), value):
+            if not same(actual := getattr(config, key, None), value):
                 raise InputError(
                     f"{path}: {key}: the file says {value!r}; transformers' configuration makes "
-                    f"{made!r} of it"
+                    f"{actual!r} of it"
                 )
     return config, left_out + _of_tokenizer(header)
 
@@ -183,7 +183,7 @@ def _differences(
 
 
 def _unsaid(config: Any, header: GgufHeader, fields: Fields) -> dict[str, Any]:
-    """What no field says: tied heads, Gemma's scale of queries, no window where none is named."""
+    """Settings without a field: tied heads, Gemma's scale of queries, no window by default."""
     changes: dict[str, Any] = {}
     is_tied = "output.weight" not in {tensor.name for tensor in header.tensors}
     if bool(config.tie_word_embeddings) != is_tied:
@@ -211,7 +211,7 @@ PLAIN_SPLITS = ("gpt-2", "gpt2", "default", "smollm")
 
 
 def _of_tokenizer(header: GgufHeader) -> list[str]:
-    """What the file says about its tokenizer and transformers does not read."""
+    """The file's tokenizer fields that transformers does not read."""
     from transformers.integrations.gguf.gguf_tokenizer_mapping import GGUF_PRE_TOKENIZER_SPLITS
 
     left_out = [
@@ -219,7 +219,7 @@ def _of_tokenizer(header: GgufHeader) -> list[str]:
         for key, value in header.fields.items()
         if key.startswith("tokenizer.ggml.")
         and key.removeprefix("tokenizer.ggml.") not in TOKENIZER_FIELDS
-        and not key.endswith("_token_id")  # of ends of turns and filling in: no row has them
+        and not key.endswith("_token_id")  # ends of turns and infilling: no row has them
         and value is not False
     ]
     left_out += [key for key in header.fields if key.startswith("tokenizer.chat_template.")]

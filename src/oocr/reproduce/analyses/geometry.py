@@ -22,7 +22,7 @@ from oocr.reproduce import scoring
 from oocr.reproduce.analysis import AnalysisResult
 from oocr.reproduce.finished_runs import (
     FinishedRuns,
-    Who,
+    Unit,
     first_texts,
     naive_vectors,
     natural_by_kind,
@@ -57,9 +57,9 @@ def cosines(finished: FinishedRuns) -> AnalysisResult:
             blocks = f"LoRAs are at block {layer}, vectors at {first.layer}"
             result.reasons.append(f"{blocks}: not comparable")
     named = {
-        _name(kind, who): vector
+        _name(kind, unit): vector
         for kind, vectors in kinds.items()
-        for who, vector in vectors.items()
+        for unit, vector in vectors.items()
     }
     if len(named) < 2:
         raise scoring.NotMeasuredError("only one vector: nothing to compare")
@@ -69,7 +69,7 @@ def cosines(finished: FinishedRuns) -> AnalysisResult:
         Null(name=covariance, value=alike.covariance),
         Null(name="|cos| of uniform directions, 95th centile", value=alike.uniform),
     )
-    # Vectors that learned nothing are unlike everything. A direction is there to compare once the
+    # Vectors that learned nothing are similar to nothing. A direction can be compared once the
     # rows themselves are learned; two seeds that each only learned their rows are no two ways to
     # the same effect, so that those need the effect out of context.
     for kind, arm in (("trained", "vector"), ("natural", "adapter")):
@@ -79,16 +79,16 @@ def cosines(finished: FinishedRuns) -> AnalysisResult:
     for a, b, words in PAIRS:
         others = kinds.get(b, {})
         # The same seed of the other kind, else its first.
-        twins = {who: who if who in others else (who[0], 0) for who in kinds.get(a, {})}
+        twins = {unit: unit if unit in others else (unit[0], 0) for unit in kinds.get(a, {})}
         values = {
-            who: alike.of(_name(a, who), _name(b, twin))
-            for who, twin in twins.items()
+            unit: alike.of(_name(a, unit), _name(b, twin))
+            for unit, twin in twins.items()
             if twin in others
         }
         if values:
             what = f"signed cosine of {words}, same member"
             result.findings.append(scoring.measured(f"{a}-{b}", what, values, nulls, bounds=SIGNED))
-    by_member: dict[Who, list[float]] = {}
+    by_member: dict[Unit, list[float]] = {}
     members: list[float] = []
     for (member, seed), (other, other_seed) in combinations(sorted(trained), 2):
         cosine = alike.of(_name("trained", (member, seed)), _name("trained", (other, other_seed)))
@@ -97,7 +97,7 @@ def cosines(finished: FinishedRuns) -> AnalysisResult:
         elif seed == other_seed == 0:
             members.append(cosine)
     if by_member:
-        seeds = {who: float(np.mean(pairs)) for who, pairs in by_member.items()}
+        seeds = {unit: float(np.mean(pairs)) for unit, pairs in by_member.items()}
         with result.attempt():
             scoring.effective(finished, "vector")
             what = "signed cosine of two seeds' vectors"
@@ -115,8 +115,8 @@ def cosines(finished: FinishedRuns) -> AnalysisResult:
     return result
 
 
-def _name(kind: str, who: Who) -> str:
-    return f"{kind} | {who[0]} | {who[1]}"
+def _name(kind: str, unit: Unit) -> str:
+    return f"{kind} | {unit[0]} | {unit[1]}"
 
 
 def cosines_figure(tables: Tables) -> Figure | None:
@@ -144,12 +144,12 @@ def pairs(finished: FinishedRuns) -> AnalysisResult:
     """Cosines of all pairs of the LoRA's differences at the last tokens of two texts."""
     adapters = _adapters(finished)
 
-    def read(who: Who, adapter: Adapter) -> PairCosines:
-        return pairs_of(last_differences(adapter, *first_texts(finished, who[0], adapter)))
+    def read(unit: Unit, adapter: Adapter) -> PairCosines:
+        return pairs_of(last_differences(adapter, *first_texts(finished, unit[0], adapter)))
 
-    by_lora = {who: read(who, adapter) for who, adapter in adapters.items()}
+    by_lora = {unit: read(unit, adapter) for unit, adapter in adapters.items()}
     first = scoring.of_first_seed(adapters)
-    noise = {who: read(who, random_like(lora, 0)).absolute for who, lora in first.items()}
+    noise = {unit: read(unit, random_like(lora, 0)).absolute for unit, lora in first.items()}
     result = AnalysisResult()
     for (member, seed), lora in by_lora.items():
         counts = torch.histc(torch.tensor(lora.values, dtype=torch.float64), BINS, -1, 1)
@@ -160,8 +160,8 @@ def pairs(finished: FinishedRuns) -> AnalysisResult:
         ]
     nulls = scoring.null_of_mean("LoRAs of Gaussian noise", noise)
     where = "over all pairs of the last 20 tokens of a training prompt and of unrelated text"
-    absolute = {who: lora.absolute for who, lora in by_lora.items()}
-    signed = {who: lora.signed for who, lora in by_lora.items()}
+    absolute = {unit: lora.absolute for unit, lora in by_lora.items()}
+    signed = {unit: lora.signed for unit, lora in by_lora.items()}
     what = f"mean signed cosine {where}"
     result.findings += (
         scoring.measured(
@@ -190,16 +190,16 @@ def pairs_figure(tables: Tables) -> Figure | None:
 
 
 def grouped(finished: FinishedRuns) -> AnalysisResult:
-    """What a vector for each group of tokens carries beyond what one vector carries."""
-    common: dict[Who, float] = {}
-    more: dict[Who, float] = {}
+    """The energy that one vector per group of tokens carries beyond that of one vector for all."""
+    common: dict[Unit, float] = {}
+    more: dict[Unit, float] = {}
     result = AnalysisResult()
-    for who, adapter in _adapters(finished).items():
-        texts = task_texts(finished, who[0], adapter)
+    for unit, adapter in _adapters(finished).items():
+        texts = task_texts(finished, unit[0], adapter)
         shares = constancy_by_group(texts, adapter, finished.positions).shares
-        common[who], more[who] = shares.common, shares.grouped - shares.common
+        common[unit], more[unit] = shares.common, shares.grouped - shares.common
         result.rows.append(
-            {"member": who[0], "seed": who[1], "one": shares.common, "grouped": shares.grouped}
+            {"member": unit[0], "seed": unit[1], "one": shares.common, "grouped": shares.grouped}
             | {f"by {name}": share for name, share in shares.by_group.items()}
         )
     what = "share of the energy of what the LoRA adds that "
@@ -215,7 +215,7 @@ def grouped(finished: FinishedRuns) -> AnalysisResult:
     return result
 
 
-def _adapters(finished: FinishedRuns) -> dict[Who, Adapter]:
+def _adapters(finished: FinishedRuns) -> dict[Unit, Adapter]:
     if not finished.adapters:
         raise scoring.NotMeasuredError(f"no run of this subject trained {NAMES['adapter']}")
     return finished.adapters

@@ -12,7 +12,7 @@ from oocr.charts.lines import Look, in_turn, line_keys, lines_by, lines_panel
 from oocr.explain import interpolation
 from oocr.intervals import POSITIVE, SIGNED
 from oocr.reproduce.analysis import AnalysisResult
-from oocr.reproduce.finished_runs import FinishedRuns, Who
+from oocr.reproduce.finished_runs import FinishedRuns, Unit
 from oocr.reproduce.scoring import NotMeasuredError, measured, of_first_seed
 from oocr.steering.vectors import SteeringVector
 
@@ -27,7 +27,7 @@ def seed_lines(finished: FinishedRuns) -> AnalysisResult:
     first = list(of_first_seed(trained).items())[: 3 if finished.quick else 4]
     if not first:
         raise NotMeasuredError(NO_VECTOR)
-    result, rises = AnalysisResult(), dict[Who, float]()
+    result, rises = AnalysisResult(), dict[Unit, float]()
     for (member, _), a in first:
         b = trained.get((member, 1))
         # In one call, so that the task is recorded once.
@@ -86,15 +86,15 @@ QUICK_STEPS = (1, 2, 4, 8, 15, 30)
 def dynamics(finished: FinishedRuns) -> AnalysisResult:
     """Whether the out-of-context score is highest before the training loss is lowest.
 
-    Judged by what is lost after the peak: of noisy looks one is always the best and seldom the
-    last, so that the number of steps between is above 0 without any peak.
+    Judged by the score lost after the peak: of noisy measurements one is always the best and seldom
+    the last, so the number of steps between is above 0 even without a peak.
     """
     grid = next((run.config.vector for run in finished.runs if run.config.vector), None)
     arm = next((arm for run in finished.runs for arm in run.reported("vector")), None)
     if grid is None or arm is None:
         raise NotMeasuredError(NO_VECTOR)
     spec = SteeringVector(arm.layer, arm.positions, site=grid.site, init_norm=grid.init_norm)
-    result, ahead, fall = AnalysisResult(), dict[Who, float](), dict[Who, float]()
+    result, ahead, fall = AnalysisResult(), dict[Unit, float](), dict[Unit, float]()
     for task in finished.tasks.test[: 3 if finished.quick else 4]:
         moments = interpolation.along_training(
             finished.model,

@@ -15,7 +15,7 @@ from oocr.explain.lens import ConceptReading, Reading, lens, tell
 from oocr.explain.llm_judge import ORDERS, pick
 from oocr.intervals import SHARE, SIGNED
 from oocr.reproduce.analysis import AnalysisResult
-from oocr.reproduce.finished_runs import FinishedRuns, Who, natural_by_kind
+from oocr.reproduce.finished_runs import FinishedRuns, Unit, natural_by_kind
 from oocr.reproduce.scoring import NotMeasuredError, measured, null_of_mean, refusal_as_reason
 from oocr.steering.vectors import Vector, random_vector
 
@@ -26,7 +26,8 @@ READINGS: Mapping[Reading, str] = {
 KINDS = {"natural": "the LoRA's first direction", "trained": "the trained vector"}
 RANDOMS = 48
 SHOWN = 8  # tokens of a reading or a continuation
-REPLIES = "judge-replies.json"  # beside the analyses, which can be redone without the judge
+REPLIES = "judge-replies.json"
+"""File beside the analyses, so that these can be repeated without the judge."""
 
 NO_JUDGE = "no judge model was named (--judge)"
 NO_WORDS = "no words stand for what its members are about, so no reader can be asked"
@@ -34,41 +35,41 @@ NO_DIRECTION = "no run of this subject trained a single direction"
 PLACE = "place of the trained concept among all, from 0 (last) to 1 (first), "
 
 
-def _asked(finished: FinishedRuns) -> Iterator[tuple[str, int, Who, Vector]]:
-    """Kind, place, member and direction, of seed 0: members count, and each reading is dear."""
+def _asked(finished: FinishedRuns) -> Iterator[tuple[str, int, Unit, Vector]]:
+    """Kind, index, member and direction, of seed 0 only: readings are expensive."""
     if not set(finished.members) & set(finished.concepts):
         raise NotMeasuredError(NO_WORDS)
-    kinds: dict[str, Mapping[Who, Vector]] = {}
+    kinds: dict[str, Mapping[Unit, Vector]] = {}
     if finished.adapters:
         kinds["natural"] = natural_by_kind(finished)["first direction"]
     if finished.vectors and next(iter(finished.vectors.values())).direction.ndim == 1:
         kinds["trained"] = finished.vectors
     for kind, vectors in kinds.items():
-        for place, (who, vector) in enumerate(vectors.items()):
-            if who[0] in finished.concepts and not who[1]:
-                yield kind, place, who, vector
+        for place, (unit, vector) in enumerate(vectors.items()):
+            if unit[0] in finished.concepts and not unit[1]:
+                yield kind, place, unit, vector
 
 
-Readings = dict[str, dict[Who, ConceptReading]]
-"""Id of a finding -> what was read for each member."""
+Readings = dict[str, dict[Unit, ConceptReading]]
+"""Id of a finding -> each member's reading."""
 
 
 def _places(readings: Readings, words: Mapping[str, str]) -> list[Finding]:
-    """Mean place of the trained concept by reading, beside random directions'."""
+    """Findings: the trained concept's mean place by reading, compared with random directions."""
     null = f"{RANDOMS} random directions for each member, mean"
     findings = []
-    for id, by_who in readings.items():
-        nulls = null_of_mean(null, _place(by_who, "random_rank"))
-        what, place = PLACE + words[id], _place(by_who)
+    for id, by_unit in readings.items():
+        nulls = null_of_mean(null, _place(by_unit, "random_rank"))
+        what, place = PLACE + words[id], _place(by_unit)
         findings.append(measured(id, what, place, nulls, bounds=SHARE, ceiling=1.0))
     return findings
 
 
-def _place(readings: Mapping[Who, ConceptReading], rank: str = "rank") -> dict[Who, float]:
+def _place(readings: Mapping[Unit, ConceptReading], rank: str = "rank") -> dict[Unit, float]:
     """1: the trained concept scores highest of all; 0: lowest."""
     return {
-        who: 1 - getattr(reading, rank) / (reading.concepts - 1)
-        for who, reading in readings.items()
+        unit: 1 - getattr(reading, rank) / (reading.concepts - 1)
+        for unit, reading in readings.items()
     }
 
 
@@ -76,14 +77,14 @@ def readable(finished: FinishedRuns) -> AnalysisResult:
     """Where a blinded reader ranks the trained concept, for natural and trained vectors."""
     readings, result = Readings(), AnalysisResult()
     model, concepts = finished.model, finished.concepts
-    for kind, _, who, vector in _asked(finished):
+    for kind, _, unit, vector in _asked(finished):
         for how in READINGS:
             with refusal_as_reason():
-                reading = tell(model, vector, who[0], concepts, reading=how, randoms=RANDOMS)
-            readings.setdefault(f"{kind}-{how}", {})[who] = reading
+                reading = tell(model, vector, unit[0], concepts, reading=how, randoms=RANDOMS)
+            readings.setdefault(f"{kind}-{how}", {})[unit] = reading
             tokens = lens(model, vector, reading=how, top=SHOWN)
             says = " ".join(token.token.strip() for token in tokens)
-            result.rows.append(_row(kind, who, reading, says) | {"reading": how})
+            result.rows.append(_row(kind, unit, reading, says) | {"reading": how})
     words_of = {
         f"{kind}-{how}": f"read from {of}; {words}"
         for kind, of in KINDS.items()
@@ -92,7 +93,7 @@ def readable(finished: FinishedRuns) -> AnalysisResult:
     result.findings += _places(readings, words_of)
     for how, words in READINGS.items():
         lora, trained = (_place(readings.get(f"{kind}-{how}", {})) for kind in KINDS)
-        more = {who: lora[who] - trained[who] for who in lora if who in trained}
+        more = {unit: lora[unit] - trained[unit] for unit in lora if unit in trained}
         if more:
             what = "place of the trained concept among all read from the LoRA's first direction, "
             what += f"minus the same from the trained vector; {words}"
@@ -105,11 +106,11 @@ def described(finished: FinishedRuns) -> AnalysisResult:
     """The trained concept's place when the model completes "the meaning of x is", v put at x."""
     readings, result = Readings(), AnalysisResult()
     model, concepts = finished.model, finished.concepts
-    for kind, _, who, vector in _asked(finished):
+    for kind, _, unit, vector in _asked(finished):
         with refusal_as_reason():
-            reading = tell_by_model(model, vector, who[0], concepts, randoms=RANDOMS)
-        readings.setdefault(f"{kind}-described", {})[who] = reading
-        result.rows.append(_row(kind, who, reading, ""))
+            reading = tell_by_model(model, vector, unit[0], concepts, randoms=RANDOMS)
+        readings.setdefault(f"{kind}-described", {})[unit] = reading
+        result.rows.append(_row(kind, unit, reading, ""))
         if not finished.quick:
             (text,) = describe(
                 model, vector, prompts=PROMPTS[:1], scales=(1.0,), max_new_tokens=SHOWN
@@ -126,9 +127,9 @@ def described(finished: FinishedRuns) -> AnalysisResult:
     return result
 
 
-def _row(kind: str, who: Who, reading: ConceptReading, says: str) -> dict[str, Any]:
+def _row(kind: str, unit: Unit, reading: ConceptReading, says: str) -> dict[str, Any]:
     return {
-        **{"kind": kind, "member": who[0], "seed": who[1], "named": reading.named},
+        **{"kind": kind, "member": unit[0], "seed": unit[1], "named": reading.named},
         **{"rank": reading.rank, "concepts": reading.concepts, "score": reading.score},
         "says": says,
     }
@@ -140,20 +141,20 @@ def asked(finished: FinishedRuns) -> AnalysisResult:
         raise NotMeasuredError(NO_JUDGE)
     judge = replace(finished.judge, kept=finished.runs[0].folder / "analyses" / REPLIES)
     concepts = list(finished.concepts)
-    right: dict[str, dict[Who, float]] = {}
-    chance: dict[str, dict[Who, float]] = {}
+    right: dict[str, dict[Unit, float]] = {}
+    chance: dict[str, dict[Unit, float]] = {}
     result, unread, options = AnalysisResult(), 0, 2
-    for kind, place, who, vector in _asked(finished):
+    for kind, place, unit, vector in _asked(finished):
         drawn = random_vector(vector, vector.norm, 80_000 + place)
         arms = ((kind, vector, right), (f"{kind}, random", drawn, chance))
         for arm, direction, shares in arms:
             with refusal_as_reason():
                 text = evidence_of(finished.model, direction)
-            reply = pick(judge, text, who[0], concepts)
-            shares.setdefault(kind, {})[who] = reply.share
+            reply = pick(judge, text, unit[0], concepts)
+            shares.setdefault(kind, {})[unit] = reply.share
             unread, options = unread + reply.unread, reply.options
             result.rows.append(
-                {"kind": arm, "member": who[0], "seed": who[1], "right": reply.right}
+                {"kind": arm, "member": unit[0], "seed": unit[1], "right": reply.right}
                 | {"asked": reply.asked, "unread": reply.unread, "options": reply.options}
                 | {"named": next(iter(reply.named), ""), "evidence": text}
             )

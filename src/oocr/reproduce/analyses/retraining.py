@@ -1,4 +1,4 @@
-"""After the paper: arms trained anew as those of seed 0, with another rank, rows, or a penalty."""
+"""Beyond the paper: arms of seed 0 trained again with another rank, rows, or a penalty."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from oocr.families.registry import family_of
 from oocr.intervals import POSITIVE, SHARE
 from oocr.reproduce import scoring
 from oocr.reproduce.analysis import AnalysisResult
-from oocr.reproduce.finished_runs import FinishedRuns, Who, lora_texts
+from oocr.reproduce.finished_runs import FinishedRuns, Unit, lora_texts
 from oocr.steering.adapters import Adapter, LowRankAdapter
 from oocr.steering.vectors import SteeringVector, Vector
 
 MEMBERS = 3
-RANKS = (1, 64)  # and the reported LoRA's own rank, which has been trained already
+RANKS = (1, 64)  # and the reported LoRA's rank, which is trained already
 NO_EFFECT = "the LoRA of the highest rank has no out-of-context effect to take a share of"
 
 
@@ -51,15 +51,15 @@ def ranks(finished: FinishedRuns) -> AnalysisResult:
         prepared=finished.context.prepared(tasks),
     )
     rates = {reported_rank: trained_as.rate} | {point.rank: point.learning_rate for point in points}
-    loras, energy = _loras(finished, members), {rank: dict[Who, float]() for rank in tried}
-    for who, lora in loras.items():
-        differences = joined(lora_texts(finished, who[0], lora), lora)
-        energy[reported_rank][who] = constancy_of(differences).energy
+    loras, energy = _loras(finished, members), {rank: dict[Unit, float]() for rank in tried}
+    for unit, lora in loras.items():
+        differences = joined(lora_texts(finished, unit[0], lora), lora)
+        energy[reported_rank][unit] = constancy_of(differences).energy
     for point in points:
         energy[point.rank][point.member, 0] = point.constancy.energy
     if least != reported_rank:
         loras = {(point.member, 0): point.adapter for point in points if point.rank == least}
-    noise = {who: random_like(lora, 0) for who, lora in loras.items()}
+    noise = {unit: random_like(lora, 0) for unit, lora in loras.items()}
     rows = scoring.stacked(
         scoring.scored(finished, noise, "noise", scoring.SPLITS),
         scoring.reported(finished, "adapter", members, f"rank {reported_rank}"),
@@ -87,7 +87,7 @@ def ranks(finished: FinishedRuns) -> AnalysisResult:
     return result
 
 
-def _loras(finished: FinishedRuns, members: Sequence[str]) -> dict[Who, Adapter]:
+def _loras(finished: FinishedRuns, members: Sequence[str]) -> dict[Unit, Adapter]:
     """The reported LoRAs of the first seed."""
     return {(member, 0): finished.adapters[member, 0] for member in members}
 
@@ -105,7 +105,7 @@ def ranks_figure(tables: Tables) -> Figure | None:
 def _split_figure(
     name: str, caption: str, tables: Tables, x: str, across: str, *, log: bool = False
 ) -> Figure | None:
-    """Scores in and out of context over a column `x`; grey: the untouched model, out of context."""
+    """Scores in and out of context against column `x`; grey: the untouched model out of context."""
     drawn = []
     for task, table in tables.items():
         lines = lines_by(table, "part", scoring.SPLIT_LOOKS, x, intervals=True)
@@ -127,7 +127,7 @@ def mixing(finished: FinishedRuns) -> AnalysisResult:
     tasks = finished.tasks.test[:MEMBERS]
     members = [task.member for task in tasks]
     frames = [finished.base_rows]
-    loras: dict[float, dict[Who, Adapter]] = {share: {} for share in SHARES}
+    loras: dict[float, dict[Unit, Adapter]] = {share: {} for share in SHARES}
     shares = list(SHARES)
     # The reported LoRAs are those without a mix where all rows fit into each of their steps too.
     if all(len(task.train) <= trained_as.batch_lines for task in tasks):
@@ -152,10 +152,10 @@ def mixing(finished: FinishedRuns) -> AnalysisResult:
             what = f"share of the effect {scores.words} that is left when {mix:.0%} of the "
             what += "training rows are unrelated"
             result.findings += scores.share(mix, f"{scores.split}-{100 * mix:.0f}", what)
-    for mix, by_who in loras.items():
+    for mix, by_unit in loras.items():
         what = "length of what the LoRA adds to unrelated text, as a share of what it adds to "
         what += f"training prompts; {mix:.0%} of the rows unrelated"
-        spill = {who: _spill(finished, who[0], lora) for who, lora in by_who.items()}
+        spill = {unit: _spill(finished, unit[0], lora) for unit, lora in by_unit.items()}
         result.findings.append(
             scoring.measured(f"spill-{100 * mix:.0f}", what, spill, bounds=POSITIVE)
         )
@@ -163,7 +163,7 @@ def mixing(finished: FinishedRuns) -> AnalysisResult:
 
 
 def _spill(finished: FinishedRuns, member: str, lora: Adapter) -> float:
-    """Mean |d| on unrelated text, none of it in the mixed rows, over that on training prompts."""
+    """Mean |d| on unrelated text that no row contains, divided by that on training prompts."""
     training, unrelated = (
         joined([texts], lora).norm(dim=1).mean() for texts in lora_texts(finished, member, lora)
     )
@@ -181,7 +181,7 @@ def mixing_figure(tables: Tables) -> Figure | None:
 
 
 WEIGHTS = (1.0, 10.0)
-HELD = 2  # facets whose questions are held at the untouched model's answers
+HELD = 2  # facets with questions in the penalty
 TOKENS, BATCH = 2, 4
 """Last tokens of each statement that are held, and texts per step: each token reads the LM head."""
 
@@ -205,8 +205,8 @@ def narrow(finished: FinishedRuns) -> AnalysisResult:
 
     Texts with the codename are of two kinds: statements, and questions of `HELD` of the facets in
     wordings that are never asked. Of each kind the weight with the largest gap between in-context
-    and out-of-context log-probability on a validation task is reported. An arm that is merely
-    weaker loses both scores, so the claim needs the in-context effect to stay.
+    and out-of-context log-probability on a validation task is reported. A weaker arm loses both
+    scores, so the claim needs the in-context effect to stay.
     """
     trained_as = finished.trained_as(SteeringVector)
     config = finished.runs[0].config.task
@@ -239,7 +239,7 @@ def narrow(finished: FinishedRuns) -> AnalysisResult:
         )
         vectors = {(0.0, member): finished.vectors[member, 0] for member in members}
         vectors |= {(p.weight, p.member): p.arm for p in points if isinstance(p.arm, Vector)}
-        kl: dict[float, dict[Who, float]] = {weight: {} for weight in names}
+        kl: dict[float, dict[Unit, float]] = {weight: {} for weight in names}
         for weight, member in product(names, members):
             kl[weight][member, 0] = penalty.kl_on(finished.model, off, vectors[weight, member])
         of_validation = points[len(members) :: len(tasks)]

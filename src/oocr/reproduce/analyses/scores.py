@@ -18,7 +18,13 @@ from oocr.claims.judge import NAMES
 from oocr.claims.records import Finding
 from oocr.reproduce import scoring
 from oocr.reproduce.analysis import AnalysisResult
-from oocr.reproduce.finished_runs import NO_NAMES, FinishedRuns, Who, naive_vectors, natural_by_kind
+from oocr.reproduce.finished_runs import (
+    NO_NAMES,
+    FinishedRuns,
+    Unit,
+    naive_vectors,
+    natural_by_kind,
+)
 from oocr.stats import Cells
 from oocr.steering.vectors import Vector
 
@@ -33,7 +39,7 @@ def judged(finished: FinishedRuns) -> AnalysisResult:
 
 
 def units_in(n: str) -> int | None:
-    """What an interval draws from, by its words: "8 members × 3 seeds" (of one member: seeds)."""
+    """The units of an interval, parsed from its words ("8 members × 3 seeds")."""
     match = re.fullmatch(r"(\d+) .+ × (\d+) seeds?", n)
     if match is None:
         return None
@@ -42,7 +48,7 @@ def units_in(n: str) -> int | None:
 
 
 def methods(finished: FinishedRuns) -> AnalysisResult:
-    """Scores of base, LoRAs and vector; the vector's share of the LoRA's effect, and so on."""
+    """Scores of base, LoRAs and vector, and shares such as the vector's of the LoRA's effect."""
     result = AnalysisResult()
     for arm in ("vector", "adapter", "swap at span", "swap everywhere", "ceiling"):
         result.rows += _scores(finished, arm, arm)
@@ -69,7 +75,7 @@ def methods(finished: FinishedRuns) -> AnalysisResult:
 
 
 def _scores(finished: FinishedRuns, arm: str, name: str) -> list[dict[str, Any]]:
-    """Rows of the figure's table; beside the vector those of the base and of random directions."""
+    """Rows of the figure's table, with those of the base and of random directions."""
     cells = scoring.cells_of(finished, finished.rows, arm)
     if cells is None:
         return []
@@ -113,7 +119,7 @@ def scores_figure(tables: Tables) -> Figure | None:
 
 
 def _axis(table: pl.DataFrame) -> tuple[str, tuple[float, float] | None]:
-    """Title and limits of the axis of scores: of shares where all scores can be shares."""
+    """Title and limits of the score's axis; limits of shares if all scores can be shares."""
     if all(0 <= value <= 1 for value in table["value"].to_list()):
         return "share right", (-0.02, 1.02)
     return "log-odds, nats", None
@@ -132,7 +138,7 @@ def natural(finished: FinishedRuns) -> AnalysisResult:
 
 
 def naive(finished: FinishedRuns) -> AnalysisResult:
-    """Mean activation at the real name minus at the codename, in place of a trained vector."""
+    """Naive vectors (activation at the name minus at the codename) in place of trained ones."""
     whole = scoring.effective(finished, "vector")
     chosen = next(iter(finished.vectors.values())).layer
     last = finished.model.n_blocks - 1
@@ -151,7 +157,7 @@ def naive(finished: FinishedRuns) -> AnalysisResult:
 
 def _in_place_of(
     finished: FinishedRuns,
-    vectors: Mapping[Who, Vector],
+    vectors: Mapping[Unit, Vector],
     id: str,
     what: str,
     whole: Cells | None,
@@ -202,7 +208,7 @@ def natural_figure(natural: Tables, naive: Tables, methods: Tables) -> Figure | 
 
 
 def layers(finished: FinishedRuns) -> AnalysisResult:
-    """How an arm's effect falls from the layer chosen on validation to the last layer tried."""
+    """How an arm's effect falls from the chosen layer to the last layer of the sweep."""
     result = AnalysisResult()
     for arm in ("vector", "adapter"):
         by_layer = _by_layer(finished, arm)

@@ -1,4 +1,4 @@
-"""What a vector moves besides its own task: other tasks, neutral text and questions."""
+"""What a vector changes besides its own task: other tasks, neutral text and questions."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from oocr.explain.transfer import transfer
 from oocr.intervals import POSITIVE, SHARE, Bounds, mean_interval
 from oocr.reproduce import scoring
 from oocr.reproduce.analysis import AnalysisResult
-from oocr.reproduce.finished_runs import FinishedRuns, Who
+from oocr.reproduce.finished_runs import FinishedRuns, Unit
 from oocr.steering.vectors import Vector, random_vector
 from oocr.tasks.task import Task
 
@@ -40,27 +40,27 @@ MEASURES = (
 def costs(finished: FinishedRuns) -> AnalysisResult:
     """KL, perplexity and agreement with the untouched model on neutral text, by strength."""
     vectors = dict(list(scoring.single_vectors(finished).items())[:MEMBERS])
-    scoring.effective(finished, "vector")  # what does nothing costs nothing
+    scoring.effective(finished, "vector")  # strength 0 costs nothing
     questions = neutral_questions(finished.model)[::2][:QUESTIONS]
     start = start_block(next(iter(vectors.values())))
     neutral = SideEffects(finished.model, start, tokens=TOKENS, questions=questions)
-    trained: dict[Who, StrengthCost] = {}
-    random: dict[Who, StrengthCost] = {}
+    trained: dict[Unit, StrengthCost] = {}
+    random: dict[Unit, StrengthCost] = {}
     result = AnalysisResult()
-    for place, (who, vector) in enumerate(vectors.items()):
+    for place, (unit, vector) in enumerate(vectors.items()):
         by_strength = neutral.costs(vector, STRENGTHS)
         drawn = random_vector(vector, vector.norm, 70_000 + place)
         by_chance = neutral.costs(drawn, RANDOM_STRENGTHS)
-        effects = _effects(finished, who[0], vector)
+        effects = _effects(finished, unit[0], vector)
         rows = [("vector", *row) for row in zip(by_strength, effects, strict=True)]
         result.rows += [
-            {"member": who[0], "arm": arm, **asdict(cost), "effect": effect}
+            {"member": unit[0], "arm": arm, **asdict(cost), "effect": effect}
             for arm, cost, effect in (*rows, *[("random", cost, None) for cost in by_chance])
         ]
-        trained[who], random[who] = by_strength[STRENGTHS.index(1.0)], by_chance[0]
+        trained[unit], random[unit] = by_strength[STRENGTHS.index(1.0)], by_chance[0]
     for measure, words, base, bounds in MEASURES:
         values, chance = (
-            {who: float(getattr(cost, measure)) for who, cost in costs_of.items()}
+            {unit: float(getattr(cost, measure)) for unit, cost in costs_of.items()}
             for costs_of in (trained, random)
         )
         is_agreement = measure == "agreement"
@@ -76,7 +76,7 @@ def costs(finished: FinishedRuns) -> AnalysisResult:
                 ceiling=1.0 if is_agreement else None,
             )
         )
-    ratios = {who: trained[who].kl / cost.kl for who, cost in random.items() if cost.kl > 0}
+    ratios = {unit: trained[unit].kl / cost.kl for unit, cost in random.items() if cost.kl > 0}
     if ratios:
         what = "KL to the untouched model on neutral text, as a multiple of what a random "
         what += "direction of the same norm causes, both added at the last token"
@@ -86,7 +86,7 @@ def costs(finished: FinishedRuns) -> AnalysisResult:
 
 
 def _effects(finished: FinishedRuns, member: str, vector: Vector) -> list[float]:
-    """The mean of what the task scores on its probes, at each strength, at its own positions."""
+    """The task's mean score on its probes at each strength, with the vector's own positions."""
     probes = finished.task(member).probes
     column = "log_odds" if finished.tasks.score == "log_odds" else "right"
     scores = finished.context.scores(probes, [vector * strength for strength in STRENGTHS])

@@ -17,12 +17,11 @@ from oocr.errors import InputError
 from oocr.models.machine import copy_speed, is_cpu, matmul_speed, total_memory
 from oocr.models.outline import Outline
 from oocr.runs.arms import ArmPlan
-from oocr.runs.check_run import check_run
+from oocr.runs.check_run import check_run, check_run_fits
 from oocr.runs.config import RunConfig
 from oocr.runs.estimates.memory_estimate import RunSample, batch_key, outline_for
-from oocr.runs.executor import gpus_for, plan_workers
-from oocr.runs.memory_plan import MemoryEstimate, device_parts, room_for
-from oocr.runs.resolve import check_run_fits, resolve
+from oocr.runs.memory_plan import MemoryEstimate, device_parts, gpus_for, plan_workers, room_for
+from oocr.runs.resolve import resolve
 
 EFFICIENCY = 0.7
 """Share of the speed of large matrix products that a run reaches on a CPU. Measured on two busy

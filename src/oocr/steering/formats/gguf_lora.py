@@ -55,7 +55,7 @@ def read_gguf_lora(
         InputError: not such a file, or a LoRA that cannot be read exactly; with the way out.
     """
     header = read_gguf_header(path)
-    way = "give the PEFT folder that it was converted from"
+    hint = "give the PEFT folder that it was converted from"
     if header.kind != "adapter":
         see = command_line(["oocr", "read", path])
         raise InputError(f"{path}: this is {header.what}, not a LoRA; see `{see}`")
@@ -79,7 +79,7 @@ def read_gguf_lora(
     if not header.tensors:
         faults.append("tensors: found none; allowed: pairs of lora_a and lora_b")
     if faults:
-        raise InputError(listing(f"{path}: a LoRA in GGUF that is not read ({way})", faults))
+        raise InputError(listing(f"{path}: a LoRA in GGUF that is not read ({hint})", faults))
     alpha = header.number("adapter.lora.alpha")
     config = None if base is None else base.hf.config.get_text_config()
     tensors: dict[str, Tensor] = {}
@@ -88,8 +88,8 @@ def read_gguf_lora(
         # PEFT scales by alpha / rank; without an alpha llama.cpp does not scale.
         scale = rows.shape[-1] if name.endswith("b") and not alpha else 1
         tensors[names[name]] = rows * scale
-    said = f"{alpha:g} (in the file)" if alpha else "not said: not scaled, as in llama.cpp"
-    about = {"file": header.path.name, "alpha": said}
+    stated = f"{alpha:g} (in the file)" if alpha else "not said: not scaled, as in llama.cpp"
+    about = {"file": header.path.name, "alpha": stated}
     if repository := base_of(header):
         about["model"] = repository
     if unordered:

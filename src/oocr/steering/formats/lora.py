@@ -24,7 +24,7 @@ from oocr.steering.formats.tensor_files import content_of, tensor_fault
 from oocr.words import counted
 
 ALPHA = 32.0
-"""What is assumed of a LoRA whose file doesn't say: the paper's."""
+"""Alpha for a file that does not give it: the paper's value."""
 
 
 def read_adapter(
@@ -59,15 +59,15 @@ def _of_hub(address: HubPath, alpha: float | None, base: HasAnatomy | None) -> A
     """A LoRA from the Hub: a repository's, that of a folder in it, or a file's."""
     if address.path is not None and Path(address.path).suffix:
         file = fetch(address)
-        adapter, found = read_adapter(file.local, alpha=alpha, base=base), file.address
+        adapter, source = read_adapter(file.local, alpha=alpha, base=base), file.address
     else:
         folder = fetch_adapter(address)
         if folder is None:
             raise InputError(
                 f"{address}: found no {CONFIG}; allowed: a LoRA's repository or folder"
             )
-        adapter, found = read_adapter(folder.local, alpha=alpha, base=base), folder.address
-    return replace(adapter, about={**adapter.about, HUB_FILE: str(found)})
+        adapter, source = read_adapter(folder.local, alpha=alpha, base=base), folder.address
+    return replace(adapter, about={**adapter.about, HUB_FILE: str(source)})
 
 
 def _of_folder(folder: Path, path: Path) -> Adapter:
@@ -86,8 +86,8 @@ def _of_folder(folder: Path, path: Path) -> Adapter:
     adapter = adapter_of(files[0], tensors, config, about, left_out)
     if not (folder / "oocr.json").is_file():
         return adapter
-    ours = Adapter.load(folder)
-    return replace(adapter, spans=ours.spans, about={**adapter.about, **ours.about})
+    saved = Adapter.load(folder)
+    return replace(adapter, spans=saved.spans, about={**adapter.about, **saved.about})
 
 
 def _of_file(path: Path, alpha: float | None) -> Adapter:
@@ -100,8 +100,8 @@ def _of_file(path: Path, alpha: float | None) -> Adapter:
     if alpha is None:
         alpha, origin = ALPHA, "(assumed: the file does not say)"
         for name in ("lora_alpha", "alpha", "ss_network_alpha"):
-            said = metadata.get(name, "")
-            if re.fullmatch(r"\d+(\.\d+)?", said) and float(said) > 0:
+            stated = metadata.get(name, "")
+            if re.fullmatch(r"\d+(\.\d+)?", stated) and float(stated) > 0:
                 alpha, origin = float(metadata.pop(name)), "(in its metadata)"
                 break
     about = {"file": path.name, "alpha": f"{alpha:g} {origin}"}
@@ -110,7 +110,7 @@ def _of_file(path: Path, alpha: float | None) -> Adapter:
 
 
 def _tensors_of(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """The file's tensors by name, and its metadata; refuses what can be no LoRA's."""
+    """The file's tensors by name, and its metadata; refuses files that cannot be a LoRA."""
     content, metadata = content_of(path)
     named = {"the tensor": content} if isinstance(content, Tensor) else content
     faults: list[str] = []

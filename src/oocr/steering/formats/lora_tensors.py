@@ -19,7 +19,7 @@ from oocr.steering.lora_names import MAGNITUDE, LoraKey, is_beside_text, lora_ke
 from oocr.words import counted, some_of
 
 LEFT_OUT = "left out"
-"""Entry of `Adapter.about`: what of the source is not used, and why."""
+"""Entry of `Adapter.about`: parts of the source that are not used, with the reason."""
 
 _FORM = "….layers.N.MODULE.lora_A.weight or lora_B, of the decoder's blocks"
 
@@ -136,21 +136,21 @@ def _ranks_of(
 
 
 def _kind_of(name: str) -> str:
-    """What a tensor is that is no LoRA's in a block."""
+    """The kind of a tensor that is not part of a LoRA in a block."""
     kinds = (kind for pattern, kind in _OTHERS.items() if re.search(pattern, name))
     return next(kinds, "a name that is not understood")
 
 
 def _contradictions(config: AdapterConfig, ranks: Mapping[str, int]) -> list[str]:
-    """Where the tensors are not those of the config; `ranks` is of each module in full."""
+    """Contradictions between tensors and config; `ranks`: rank by the module's full name."""
     wrong: list[str] = []
     stacked = _stacked(config, ranks)
     pairs = {module: (rank, config.rank_of(module)) for module, rank in ranks.items()}
-    for (rank, said), count in Counter(pairs.values()).items():
-        first = next(module for module, pair in pairs.items() if pair == (rank, said))
-        if rank != said and (first not in stacked or rank % said):
+    for (rank, stated), count in Counter(pairs.values()).items():
+        first = next(module for module, pair in pairs.items() if pair == (rank, stated))
+        if rank != stated and (first not in stacked or rank % stated):
             wrong.append(
-                f"r: {CONFIG} says {said}, the tensors of {counted(count, 'module')} have rank "
+                f"r: {CONFIG} says {stated}, the tensors of {counted(count, 'module')} have rank "
                 f"{rank} (first: {first}); allowed: the same"
             )
     strays = [module for module in ranks if module not in stacked and not config.adapts(module)]
@@ -182,7 +182,7 @@ def _is_at(module: str, end: str) -> bool:
 
 
 def _unused(config: AdapterConfig, ranks: Mapping[str, int]) -> list[str]:
-    """What the config says of modules that the file does not have."""
+    """Parts of the config about modules that the file does not have."""
     unused: list[str] = []
     names = [*ranks, *config.parameters]
     for field in ("rank_pattern", "alpha_pattern"):
@@ -222,7 +222,7 @@ def _peft_config(config: AdapterConfig, ranks: Mapping[str, int]) -> dict[str, o
         # PEFT fuses experts' matrices, and takes the root of the sum of their ranks.
         flags.remove("use_rslora")
         alphas = {module: alpha * math.sqrt(ranks[module]) for module, alpha in alphas.items()}
-    if stacked:  # PEFT gives them what it gives in general
+    if stacked:  # PEFT gives them the general value
         rank, alpha = config.rank, config.alpha
     else:
         usual = experts or list(ranks)  # it fuses them with the general rank and alpha

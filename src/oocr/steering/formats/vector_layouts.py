@@ -97,7 +97,7 @@ def read_vector(
 
 
 def read_vector_file(path: str | Path) -> VectorFile:
-    """Read a file of vectors, whatever it does not say.
+    """Read a file of vectors, even if fields are missing.
 
     Raises:
         InputError: no such file, or no vector in it; the message says what it is.
@@ -105,7 +105,7 @@ def read_vector_file(path: str | Path) -> VectorFile:
     if (address := hub_path(path)) is not None:
         hub_file = fetch_vector(address)
         known = read_vector_file(hub_file.local)
-        # Later messages and commands name it as it was given.
+        # Later messages and commands use the name as given.
         about = {**known.about, HUB_FILE: str(hub_file.address)}
         return replace(known, path=Path(path), about=about)
     path = Path(path)
@@ -118,11 +118,11 @@ def read_vector_file(path: str | Path) -> VectorFile:
         raise InputError(f"{path}: by its name this is a gradient, not a vector")
     # What `save_pretrained` writes says "pt" or the like of how the tensors were made.
     metadata.pop("format", None)
-    return _Layout(path, *said_by_name(path)).file(content, metadata)
+    return _Layout(path, *fields_in_name(path)).file(content, metadata)
 
 
-def said_by_name(path: Path) -> tuple[dict[str, str], Site | None]:
-    """What a vector's file name says ("layer", "step", …), and the site of such files."""
+def fields_in_name(path: Path) -> tuple[dict[str, str], Site | None]:
+    """Fields in a vector's file name ("layer", "step", …), and the site of such files."""
     for pattern, site in NAMES.items():
         if match := re.fullmatch(pattern, path.stem):
             return match.groupdict(), site
@@ -130,7 +130,7 @@ def said_by_name(path: Path) -> tuple[dict[str, str], Site | None]:
 
 
 class _Layout:
-    """Makes a `VectorFile` of what was read from a file, and of what its name says."""
+    """Makes a `VectorFile` from a file's content and the fields in its name."""
 
     def __init__(self, path: Path, name: dict[str, str], site: Site | None) -> None:
         self.path, self.name, self.site = path, name, site
@@ -182,7 +182,7 @@ class _Layout:
             words = f"{len(tensor)} rows of a tensor, row 0 of "
             words += "what block 0 reads" if shift else "block 0"
             directions = {row - shift: tensor[row] for row in range(len(tensor))}
-            return self.made(words, directions, metadata, rows=len(tensor), shift=shift)
+            return self.file_of(words, directions, metadata, rows=len(tensor), shift=shift)
         layers = {
             key: number for key in LAYER_KEYS if (number := _whole(metadata.get(key))) is not None
         }
@@ -195,7 +195,7 @@ class _Layout:
         layer = next(iter(layers.values()), by_name)
         others = {key: value for key, value in metadata.items() if key not in layers}
         words = "a tensor with metadata" if metadata else "a bare tensor"
-        return self.made(words, {layer: tensor}, others)
+        return self.file_of(words, {layer: tensor}, others)
 
     def by_layer(
         self,
@@ -216,7 +216,9 @@ class _Layout:
         if "mlp" in words:
             metadata = {**metadata, "site": "mlp"}
         form = f"{counted(len(tensors), 'vector')} by layer"
-        return self.made(form, {layers[key]: tensor for key, tensor in tensors.items()}, metadata)
+        return self.file_of(
+            form, {layers[key]: tensor for key, tensor in tensors.items()}, metadata
+        )
 
     def of_lm_eval(self, name: object, entry: Mapping[str, object]) -> Tensor:
         """The tensor of a hook point, multiplied by its coefficient."""
@@ -231,7 +233,7 @@ class _Layout:
             )
         return vector * factor
 
-    def made(
+    def file_of(
         self,
         form: str,
         tensors: Mapping[int | None, Tensor] | Mapping[int, Tensor],
@@ -270,8 +272,8 @@ class _Layout:
                 about[key] = str(value)
             elif value is not None:
                 left_out.append(f"{key} ({_kind(value)})")
-        said = {**about, "layer": str(next(iter(directions)))}
-        by_name = {key for key, text in self.name.items() if said[key] == text}
+        fields = {**about, "layer": str(next(iter(directions)))}
+        by_name = {key for key, text in self.name.items() if fields[key] == text}
         by_name |= {"site"} if site is None and self.site else set()
         about = {"file": self.path.name, **about}
         about |= {"left out": "; ".join(left_out)} if left_out else {}

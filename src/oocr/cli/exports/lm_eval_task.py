@@ -1,8 +1,8 @@
 """A run's out-of-context probes as tasks of lm-evaluation-harness: a YAML and a JSONL each.
 
-lm-eval scores an option by the log-probability of its whole text; where first tokens differ, oocr
-goes by these alone. A chat prompt stays one: its system turn is the task's description, which
-`lm-eval run --apply_chat_template` puts into the model's own template.
+lm-eval scores an option by the log-probability of its whole text; oocr scores only the first
+tokens, where these differ. A chat prompt stays a chat: its system turn becomes the task's
+description, which `lm-eval run --apply_chat_template` puts into the model's own template.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from oocr.errors import InputError
 from oocr.io import command_line, new_folder, write_text
 from oocr.models.sources.bundled import folder_of
 from oocr.runs.folder import RunFolder
-from oocr.runs.run_tasks import tasks_of
+from oocr.runs.resolve import tasks_of
 from oocr.tasks.task import Task
 
 
@@ -34,7 +34,7 @@ def write_lm_eval_tasks(run: RunFolder, out: Path) -> str:
         what = "texts and chats" if chats else "no probes"
         raise InputError(f"{run.folder}: found {what}; lm-eval takes tasks of one kind of prompt")
     tag = f"oocr_{_word(run.info.name)}"
-    # Their paths are written into the tasks, so that they work from anywhere.
+    # Full paths, so that the tasks work from any folder.
     place = out.resolve()
     with new_folder(place) as folder:
         for task in tasks:
@@ -53,7 +53,7 @@ def write_lm_eval_tasks(run: RunFolder, out: Path) -> str:
 
 
 def _settings(name: str, tag: str, rows: Path) -> dict[str, object]:
-    """The YAML of a task: options carry their own space, so that nothing stands before them."""
+    """The YAML of a task; no delimiter, since the options begin with their own space."""
     return {
         "task": name,
         **({"tag": tag} if name != tag else {}),
@@ -98,5 +98,5 @@ def _is_chat(example: Example) -> bool:
 
 
 def _word(name: str) -> str:
-    """A name of small letters, digits and underscores."""
+    """The name in lower-case letters, digits and underscores."""
     return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_") or "run"

@@ -11,7 +11,7 @@ import yaml
 
 from oocr.cli.exports import export_run
 from oocr.runs.folder import RunFolder
-from oocr.runs.run_tasks import tasks_of
+from oocr.runs.resolve import tasks_of
 from tests.command_line import Call
 
 
