@@ -1,11 +1,11 @@
-"""Files in Hugging Face repositories, taken wherever a file's path is.
+"""Files in Hugging Face repositories, accepted wherever a file's path is.
 
     someone/japan                              the vector or LoRA of a repository
     someone/japan@v1                           at a branch, tag or commit
     hf://someone/japan@v1/vector.safetensors   a file of it
     hf://datasets/someone/rows/train.jsonl     a file of a data set
 
-A file or folder that is here goes first. What was downloaded lies in Hugging Face's own cache.
+A local file or folder has priority. Downloads are in Hugging Face's own cache.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _ENDINGS = re.compile(
 """Names that end so are files: one that is missing is no repository."""
 
 VECTOR = "vector.safetensors"
-"""What a repository calls its vector, if it has one."""
+"""The name of a vector's file in a repository."""
 
 
 HUB_FILE = "hub_file"
@@ -69,7 +69,7 @@ class HubPath:
 
 
 def hub_path(given: str | os.PathLike[str], *, ids: bool = True) -> HubPath | None:
-    """What a path names on the Hub; None: it is a path here.
+    """The Hub address that a path means; None: it is a local path.
 
     `ids`: "someone/japan" is a repository, if there is no such file here.
 
@@ -158,7 +158,7 @@ def fetch_vector(address: HubPath) -> HubFile:
 
 
 def is_missing_entry(error: BaseException | None) -> bool:
-    """Whether a repository is there, but not the file that was asked of it."""
+    """Whether a repository exists, but not the requested file."""
     from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
     # The latter, a kind of the former, is what no network is called.

@@ -52,7 +52,7 @@ from oocr.steering.adapters import Adapter
 from oocr.steering.vectors import Vector, random_vector
 from oocr.words import counted
 
-MAX_TEXTS = 60  # of more, so many are used, evenly spread
+MAX_TEXTS = 60  # of more texts this many, evenly spread
 STEPS = 20  # Adam's, of the best single vector
 RANDOM_DIRECTIONS = 3  # of the vector's norm, for comparison
 SHOWN_TOKENS = 96  # of a text that is shown token by token
@@ -73,7 +73,7 @@ def audit(
         model: the base model, nothing attached.
         changed: an adapter on it, or a fine-tuned checkpoint of it.
         texts: what both read (in a mapping: text -> its file and line); None: the built-in neutral
-            passages. Of more than `MAX_TEXTS` so many are taken, and of each its first tokens.
+            passages. At most `MAX_TEXTS` texts are used, and of each its first tokens.
         fit_steps: training steps of the best single vector at the best block; 0: none is trained.
         on_progress: called with a few words at each stage.
         on_note: called with each sentence that should be known, before anything is computed.
@@ -105,7 +105,7 @@ def audit(
             "texts: found fewer than 2 tokens in a third of the texts, after each one's first; "
             "allowed: longer texts"
         )
-    targets = changed_rows(model, changed, batches)  # refuses what does not land
+    targets = changed_rows(model, changed, batches)  # refuses tensors that fit no module
 
     def shares(texts_slice: slice, vectors: Sequence[Vector]) -> tuple[list[Interval], np.ndarray]:
         """Share recovered by each vector; and [summed KL(changed || base), predictions]."""

@@ -31,16 +31,16 @@ SKIP = 1
 """Tokens left out at the start of a text: in many models the first one carries a huge norm."""
 
 MOST_TOKENS = 128
-"""Of each text; longer ones are cut."""
+"""Most tokens of a text; longer texts are cut."""
 
 PREDICTIONS, LEAST = 128, 4
 """Most compared in a third of the texts (each costs an LM head per block); least in each text."""
 
 MOST_RENAMED = 0.1
-"""Share of token ids that may have another name in a fine-tune: reserved tokens that it uses."""
+"""Share of token ids that a fine-tune may rename: reserved tokens that it uses."""
 
 LOOKS = 4
-"""At how many points of its training the fitted vector is looked at."""
+"""Number of training steps at which the fitted vector is scored."""
 
 
 def most_read(model: LanguageModel) -> int:
@@ -49,10 +49,9 @@ def most_read(model: LanguageModel) -> int:
 
 
 def check_texts(model: LanguageModel, texts: Mapping[Prompt, str]) -> tuple[str, ...]:
-    """Hold texts, each with where it stands, against a model; what is to know, in sentences.
+    """Check texts (text -> its place) against a model; returns remarks in sentences.
 
-    Raises:
-        InputError: texts that it cannot read: all of them.
+    Raises: InputError: the model cannot read some texts; names all of them.
     """
     most = most_read(model)
     rows = (Row(where, prompt, most=most) for prompt, where in texts.items())
@@ -89,7 +88,7 @@ def changed_model(
 
 
 def check_same(model: LanguageModel, other: LanguageModel) -> tuple[str, ...]:
-    """What should be known of a checkpoint with another vocabulary: one may have grown.
+    """Remarks on a checkpoint with another vocabulary: it may be larger.
 
     Raises:
         InputError: its blocks or width differ, or its tokens where both have them.

@@ -59,7 +59,7 @@ class _AuditPart(Record):
 
 
 class _WithVector(_AuditPart):
-    """Its JSON has the vector's norm; the vector itself has a file of its own."""
+    """A record with a vector: its JSON has only the norm; the vector is in a separate file."""
 
     vector: Vector = Field(exclude=True, repr=False)
 
@@ -78,7 +78,7 @@ class Effect(_AuditPart):
 
     @property
     def unjudged(self) -> DifferenceKind | None:
-        """Why no share of it can be reported; None: one can."""
+        """Why no share of the effect can be reported; None: it can."""
         if not self.whole > NO_EFFECT:
             return "nothing"
         return None if min(self.thirds) > NO_EFFECT else "texts disagree"
@@ -134,7 +134,7 @@ class TokenTrace(_AuditPart):
 
 
 class NeutralCost(_AuditPart):
-    """What the fine-tune, and the vector in its place, do to so many predictions of neutral text.
+    """Side effects of the fine-tune, and of the vector in its place, on neutral text.
 
     KL(base || …) is in nats per token; perplexities are of the true next tokens.
     """
@@ -148,11 +148,11 @@ class NeutralCost(_AuditPart):
 
 
 class AuditInfo(_AuditPart):
-    """What was audited, against what, on what.
+    """What was audited: fine-tune, base and texts.
 
-    `source` is as it was given, `what` its kind in words, `facts` its rank, modules and the like;
-    `model` is `LanguageModel.about` of the base; `notes` are to be known before the numbers are
-    trusted; `date` is ISO 8601, UTC.
+    `source`: the fine-tune as given; `what`: its kind in words; `facts`: rank, modules and so on;
+    `model` is `LanguageModel.about` of the base; `notes`: remarks that matter for trusting the
+    numbers; `date` is ISO 8601, UTC.
     """
 
     name: str
@@ -291,7 +291,7 @@ def block_rows(audit: Audit) -> list[dict[str, Any]]:
 
 
 def kind_of(best: BlockRecovery, effect: Effect) -> DifferenceKind:
-    """By the share recovered alone; the thresholds are `CONSTANT`, `PARTLY` and `NO_EFFECT`."""
+    """The kind by the recovered share; the thresholds are `CONSTANT`, `PARTLY` and `NO_EFFECT`."""
     if effect.unjudged is not None:
         return effect.unjudged
     if best.recovered >= CONSTANT:

@@ -1,4 +1,4 @@
-"""Audits of several fine-tunes of one base, side by side: how alike are their vectors?
+"""Audits of several fine-tunes of one base: how similar are their vectors?
 
 The mean differences d of all of them are compared at one block, the median of the audits' best
 ones: signed cosines cos(d_a, d_b), beside two nulls (`oocr.explain.geometry`). Clusters are of
@@ -29,9 +29,9 @@ class Comparison(Record):
     """Vectors of several fine-tunes at one block's output.
 
     Attributes:
-        names: of the fine-tunes, neighbours beside each other.
+        names: of the fine-tunes, in the order of clustering.
         cosines: signed, [a, b].
-        clusters: each fine-tune's, from 1; those of one are beside each other.
+        clusters: each fine-tune's cluster, from 1; ordered by cluster.
         uniform, covariance: 95th centiles of |cosine| of directions drawn at random, uniformly and
             with the residual stream's covariance.
         left_out: fine-tunes that do nothing on the texts, or begin above the block.
@@ -80,7 +80,7 @@ def compare(model: LanguageModel, audits: Mapping[str, Audit]) -> Comparison | N
 
 
 def clusters_of(cosines: np.ndarray, cut: float) -> tuple[list[int], list[int]]:
-    """An order with neighbours beside each other, and each one's cluster, numbered in that order.
+    """An order that puts similar vectors next to each other, and each one's cluster number.
 
     `cosines` are signed, [a, b]; the mean cosine between two clusters is at most `cut`.
     """

@@ -12,7 +12,7 @@ from oocr.charts.figure import LegendEntry
 
 @dataclass(frozen=True, slots=True, order=True)
 class Arm:
-    """An arm as figures tell arms apart: what was scored, and the control it was trained as."""
+    """An arm in figures: what was scored, and the control that it was trained as."""
 
     name: str
     control: str = ""
@@ -29,7 +29,7 @@ class Arm:
 
     @property
     def key(self) -> str:
-        """Ties a legend entry to its traces."""
+        """The key that connects a legend entry with its traces."""
         return f"{self.name}/{self.control}"
 
     @property

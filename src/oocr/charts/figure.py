@@ -1,4 +1,4 @@
-"""What a figure is: plotly panels as plain dictionaries, or coloured texts, with their data."""
+"""A figure: plotly panels as plain dictionaries, or coloured texts, with their data."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def names_in(table: pl.DataFrame, column: str) -> list[str]:
 
 
 def joined_tables(tables: Tables) -> pl.DataFrame:
-    """The tables under each other, with what each is about."""
+    """The tables concatenated, with a column for the runs of each."""
     named = [table.with_columns(about=pl.lit(name)) for name, table in tables.items()]
     return pl.concat(named, how="diagonal_relaxed")
 

@@ -81,7 +81,7 @@ def map_panel(
     span: int = 3,
     height: int = 300,
 ) -> Panel:
-    """A heat map of many cells, whose rows and columns stand in blocks: (name, number of them).
+    """A heat map of many cells, with rows and columns in blocks: (name, number of rows or columns).
 
     Colours run from -most (orange) over 0 to most (blue); lines part the blocks.
     """

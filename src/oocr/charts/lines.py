@@ -73,7 +73,7 @@ Look = tuple[str, str, str]
 
 
 def in_turn(names: Iterable[str]) -> list[Look]:
-    """Names that have no colour of their own: each gets the next."""
+    """Names without a fixed colour get the next colour in turn."""
     return [(name, name, COLOURS[place % len(COLOURS)]) for place, name in enumerate(names)]
 
 

@@ -151,7 +151,7 @@ def straight_line(colour: str, width: float = 1.5, *, x: Any = None, y: Any = No
 
 
 def interval_text(value: float, low: float | None, high: float | None, digits: int = 2) -> str:
-    """A value with its interval: "0.83 [0.71, 0.92]"; alone, if it has none.
+    """A value with its interval: "0.83 [0.71, 0.92]"; without an interval only the value.
 
     An interval of no width is none: it is over one unit.
     """

@@ -1,4 +1,4 @@
-"""What an analysis hands over: findings, the rows of its figure, and why something is missing."""
+"""The result of an analysis: findings, rows of its figure, and reasons for what is missing."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class NotMeasuredError(Exception):
 
 @dataclass(slots=True)
 class AnalysisResult:
-    """What an analysis hands back.
+    """The result of an analysis.
 
     Attributes:
         findings: numbers with intervals; claims name them by their ids.
@@ -43,7 +43,7 @@ class AnalysisResult:
 
     @contextmanager
     def attempt(self, before: str = "") -> Iterator[None]:
-        """What cannot be measured in here is one of the reasons (after these words)."""
+        """Inside, a `NotMeasuredError` becomes one of the reasons (after these words)."""
         try:
             yield
         except NotMeasuredError as reason:

@@ -1,7 +1,7 @@
 """The paper's own scoring next to ours: the same arms on the paper's 10 to 60 questions.
 
 Shown with interval, untouched model, random directions and controls, but without a verdict: so few
-items tell apart only what is far apart, and the base model's leaning alone decides many of them.
+items separate only large differences, and the base model's preference decides many of them.
 """
 
 from __future__ import annotations

@@ -23,14 +23,14 @@ class Estimate(Record):
 
 
 class Null(Record):
-    """A control's value to hold a number against (for random directions: their 95th centile)."""
+    """A control's value to compare a number with (for random directions: their 95th centile)."""
 
     name: str
     value: float
 
 
 class _Measured(Record):
-    """A number and what it is held against.
+    """A number and what it is compared with.
 
     `measure`: what it is, in words; `base`: the untouched model's; `nulls`: values of controls;
     `ceiling`: the value with the answer's cause in the prompt, or the highest possible.
@@ -84,7 +84,7 @@ class Finding(_Measured):
 
 
 class Judged(_Measured):
-    """What was found on a claim and its verdict; `found` is None where nothing was measured."""
+    """A claim's number and verdict; `found` is None where nothing was measured."""
 
     verdict: Verdict
     rule: str

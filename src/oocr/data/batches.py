@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 
 ENOUGH_TOKENS = 64
-"""A batch of so many tokens keeps a core's matrix product busy."""
+"""Tokens of a batch that is large enough for fast matrix products on one core."""
 
 PADDING = 0.1
-"""Share of padding at which a batch that is large enough is closed."""
+"""Share of padding at which a large enough batch is closed."""
 
 
 @dataclass(slots=True)
@@ -90,7 +90,7 @@ class Batch:
         return int(self.ids.shape[0])
 
     def to(self, device: torch.device) -> Batch:
-        """The same batch on a device; itself, if it is there."""
+        """The batch on a device; the same object if it is there already."""
         if self.ids.device == device:
             return self
         values = {part.name: getattr(self, part.name) for part in fields(self)}

@@ -1,4 +1,4 @@
-"""A model's chat template: what it adds to messages and changes in them, and how that is settled.
+"""A model's chat template: what it adds and changes, and how its variable parts are fixed.
 
 A clock, an opened thought and a list of templates are settled when the model is loaded, by lines
 before and after the template's own text: tokens then depend on nothing that its text doesn't say.
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 FIXED_DAY = date(2024, 7, 26)
-"""The day that templates write which ask for today's, unless another is given (Llama 3's own)."""
+"""Default for the date that templates write as today (the default of Llama 3's template)."""
 
 DIRECTIVES = (*"aAbBcdDeFGHIjmMnpRStTuUVwWxXyYzZ", "-d", "-e", "-H", "-I", "-j", "-m", "-M", "-S")
-"""What may follow the % in a format of `strftime`."""
+"""Letters allowed after % in a format of `strftime`."""
 
 SWITCHES = ("enable_thinking", "thinking")
-"""Variables by which templates are asked for an answer with or without a thought before it."""
+"""Template variables that switch a thought before the answer on or off."""
 
 THOUGHTS = {
     "<think>": "</think>",
@@ -59,7 +59,7 @@ def settle(tokenizer: PreTrainedTokenizerBase, day: date = FIXED_DAY) -> None:
     template, notes, head = tokenizer.chat_template, [], ""
     if isinstance(template, dict):
         if "default" not in template:
-            return  # chats are refused, raw texts are not
+            return  # only chats are refused, not raw texts
         notes.append(f"of the chat templates {sorted(template)} 'default' is used")
         template = template["default"]
     if not isinstance(template, str) or template.startswith(_SETTLED):
@@ -102,7 +102,7 @@ def settle(tokenizer: PreTrainedTokenizerBase, day: date = FIXED_DAY) -> None:
 
 
 def settled(tokenizer: PreTrainedTokenizerBase) -> list[str]:
-    """What `settle` settled, in sentences."""
+    """What `settle` fixed, in sentences."""
     template = tokenizer.chat_template
     if not isinstance(template, str) or not template.startswith(_SETTLED):
         return []
@@ -110,13 +110,13 @@ def settled(tokenizer: PreTrainedTokenizerBase) -> list[str]:
 
 
 def clock_day(tokenizer: PreTrainedTokenizerBase) -> date | None:
-    """The day that the chat template writes in place of today's; None: it writes none."""
+    """The date that the chat template writes as today; None: it writes no date."""
     days = (re.search(r"writes the day: (\d{4}-\d\d-\d\d)", note) for note in settled(tokenizer))
     return next((date.fromisoformat(day.group(1)) for day in days if day), None)
 
 
 def template_notes(tokenizer: PreTrainedTokenizerBase) -> list[str]:
-    """What the chat template adds and changes, in sentences; first what was settled."""
+    """What the chat template adds and changes, in sentences; first what `settle` fixed."""
     notes = settled(tokenizer)
     if not tokenizer.chat_template:
         return notes
@@ -198,7 +198,7 @@ def _tried(tokenizer: PreTrainedTokenizerBase, turns: list[dict[str, str]], refu
 
 
 def _clock(day: date) -> str:
-    """Jinja lines that give one day's noon to whoever asks for the time."""
+    """Jinja lines that replace the clock by noon of one day."""
     noon = datetime.combine(day, time(12))
     texts = {f"%{directive}": noon.strftime(f"%{directive}") for directive in DIRECTIVES}
     filters = " | ".join(f"replace({key!r}, {text!r})" for key, text in texts.items())
@@ -212,7 +212,7 @@ def _asked(tokenizer: Any, template: str) -> str | None:
         text = tokenizer.apply_chat_template(
             turns, chat_template=template, tokenize=False, add_generation_prompt=True
         )
-    except Exception:  # of many types; rows that are refused are told with their line
+    except Exception:  # of many types; refused rows are reported with their line
         return None
     return str(text)
 
@@ -238,7 +238,7 @@ def _lead(tokenizer: Any, template: str, asked: str) -> str:
 
 
 def _own_text(tokenizer: PreTrainedTokenizerBase, text: str) -> str:
-    """What stands before a first user's text and not before a later one, in words."""
+    """What the template writes only before the first user's text, in words."""
     first = text.partition(_USER)[0]
     turns = [(("user", "assistant")[i % 2], (_USER, _ANSWER, _OTHER)[i]) for i in range(3)]
     several = _tried(

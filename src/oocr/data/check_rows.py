@@ -1,4 +1,4 @@
-"""Rows held against a model, all of them, before anything is computed."""
+"""All rows checked against a model before anything is computed."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 
 SAMPLE = "A text, of 12 words or so."
-"""What any tokenizer can spell."""
+"""A text that every tokenizer can encode."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelLimits:
-    """What a model can read.
+    """Limits of a model's input.
 
     Attributes:
         embedded: number of tokens that it embeds.
@@ -80,26 +80,25 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class RowNotes:
-    """What does not keep rows from being used: what was mended in them, and what to know."""
+    """Remarks on rows that can be used: corrections, and other notes."""
 
     mended: tuple[str, ...] = ()
     known: tuple[str, ...] = ()
 
     @property
     def all(self) -> tuple[str, ...]:
-        """Both."""
+        """Corrections and notes."""
         return self.mended + self.known
 
 
 def check_rows(
     tokenizer: PreTrainedTokenizerBase | RowTokens, rows: Iterable[Row], limits: ModelLimits | None
 ) -> RowNotes:
-    """Hold rows against a model; without limits only against its tokenizer.
+    """Check rows against a model; without limits only against its tokenizer.
 
-    Where some are chats, what the chat template adds and changes is told as well.
+    For chats the notes also say what the chat template adds and changes.
 
-    Raises:
-        InputError: rows that it cannot read: all of them, each with where it stands.
+    Raises: InputError: rows that the model cannot read; names all of them with their places.
     """
     check, chats = _RowChecker(RowTokens.of(tokenizer), limits), False
     for row in rows:
@@ -131,7 +130,7 @@ def check_tokenizer(tokenizer: PreTrainedTokenizerBase, name: str, embedded: int
 
 
 def tokenizer_notes(tokenizer: PreTrainedTokenizerBase, limits: ModelLimits) -> list[str]:
-    """What is to know of a tokenizer that can be used, in sentences."""
+    """Remarks on a tokenizer that can be used, in sentences."""
     notes: list[str] = []
     if not tokenizer.is_fast:
         notes.append(
@@ -149,7 +148,7 @@ def tokenizer_notes(tokenizer: PreTrainedTokenizerBase, limits: ModelLimits) -> 
 
 
 def _where(example: Example | FreeTextExample) -> str:
-    """File and line, or the id of what a family made."""
+    """File and line, or the id of a generated item."""
     in_file = re.search(r":\d+$", example.source)
     return example.source if in_file else f"item {example.id!r}"
 
@@ -170,7 +169,7 @@ def _counted(notes: Mapping[str, Mapping[str, None]]) -> tuple[str, ...]:
 
 
 class _RowChecker:
-    """What was found so far: messages of refused rows, and notes with the rows they are of."""
+    """Collects messages of refused rows, and notes with their rows."""
 
     def __init__(self, rows: RowTokens, limits: ModelLimits | None) -> None:
         self.rows, self.limits, self.tokenizer = rows, limits, rows.tokenizer
@@ -182,7 +181,7 @@ class _RowChecker:
         self.special = re.compile("|".join(map(re.escape, names)) or "(?!)")
 
     def add(self, row: Row) -> None:
-        """Look at one more row."""
+        """Check one more row."""
         try:
             prompt = self.rows.prompt(row.prompt, row.spans)
             answers = [self.rows.answer(prompt, answer) for answer in row.answers]

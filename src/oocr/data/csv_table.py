@@ -16,7 +16,7 @@ csv.field_size_limit(2**31 - 1)  # a cell may hold a book; the largest that ever
 
 
 def separator_of(text: str) -> str:
-    """What stands between a table's cells: what parts its header into the most names."""
+    """The separator of a table's cells: the one that divides its header into most names."""
     if named := _EXCEL.match(text):
         return named[1]
     parts = {mark: len(_header(text, mark)) for mark in SEPARATORS}
@@ -127,7 +127,7 @@ def _lines(text: str) -> str:
 
 
 _LOOSE = re.compile(r' +".+" *')
-"""A cell whose quotes are no quotes to a strict reader: spaces stand before them."""
+"""A cell with spaces before its quotes, which a strict reader does not accept as quotes."""
 _HEAD = 100_000
 """Characters in which a header stands."""
 _EXCEL = re.compile(r"\Asep=([,;\t])\r?\n", re.IGNORECASE)

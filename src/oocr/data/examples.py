@@ -25,7 +25,7 @@ Prompt = str | tuple[Message, ...]
 
 
 def listed(prompts: Iterable[Prompt], name: str) -> list[Prompt]:
-    """Several prompts; InputError: one alone, whose letters or messages would be read as many."""
+    """Several prompts; InputError: a single prompt, which would be read as a list of parts."""
     several = list(prompts)
     if isinstance(prompts, str) or any(isinstance(prompt, Message) for prompt in several):
         raise InputError(f"{name}: found one prompt, not in a list; allowed: a list of prompts")
@@ -97,7 +97,7 @@ class Example:
 
 
 Loss = Literal["answer", "options"]
-"""What training minimizes: see `Task.loss`."""
+"""The training loss: see `Task.loss`."""
 
 AnswerCheck = Literal["text", "number", "function"]
 

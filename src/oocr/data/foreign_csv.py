@@ -53,7 +53,7 @@ class CsvFile:
         return bool(blank)
 
     def twice(self, line: int, answers: Sequence[str], allowed: str) -> bool:
-        """Whether any answer occurs twice; that is noted."""
+        """Whether an answer occurs twice, which is noted."""
         twice = sorted({answer for answer in answers if answers.count(answer) > 1})
         if twice:
             self.problems.add(line, "answers", twice, allowed)
@@ -120,8 +120,8 @@ def template_items(file: CsvFile) -> Items:
     """Rows `question_template, category, answer_CITY, …`: one item per row and city.
 
     The options are all cities' answers. The template's placeholder, whatever it is called, takes
-    the city's name; these tokens are the span "city". Items of one row are one group, so that a
-    question stands or falls as a whole.
+    the city's name; these tokens are the span "city". Items of one row are one group, the unit of
+    resampling.
     """
     columns = [name for name in header_of(file.text) if name.startswith(ANSWER)]
     cities = {name: _city(name) for name in columns}
@@ -193,7 +193,7 @@ def csv_layout(text: str) -> str | None:
 
 
 def _wanted(cities: list[str], file: CsvFile) -> dict[str, str]:
-    """City -> what stands in its place; without names, every city under its own."""
+    """City -> its replacement; without `names` every city keeps its name."""
     if not file.names:
         return {city: city for city in cities}
     wanted: dict[str, str] = {}

@@ -51,7 +51,7 @@ class RowLayout:
     before_ours: bool = False
 
     def ours(self, row: Fields, report: Report) -> Fields | None:
-        """A row with our keys; None: it does not fit, and why was reported."""
+        """A row with our keys; None: it does not fit, and the reason was reported."""
         try:
             return self.convert(row, report)
         except UnfitRowError:
@@ -59,7 +59,7 @@ class RowLayout:
 
 
 class UnfitRowError(Exception):
-    """A row that cannot be converted; why was reported."""
+    """A row that cannot be converted; the reason was reported."""
 
 
 def layout_of(row: Mapping[str, object]) -> RowLayout | None:
@@ -155,7 +155,7 @@ def _preference(row: Fields, report: Report) -> Fields:
 
 
 def _asked(row: Fields, report: Report) -> list[Message] | str:
-    """What a pair's answers answer: turns, or raw text; empty: it stands in the answers."""
+    """The prompt of a pair of answers: turns or raw text; empty: the answers contain it."""
     if field := next((key for key in _TURNS if key in row), None):
         return _messages(row[field], field, report)
     if "instruction" in row:
@@ -167,7 +167,7 @@ def _asked(row: Fields, report: Report) -> list[Message] | str:
 
 
 def _joined(asked: list[Message] | str, before: list[Message], report: Report) -> list[Message]:
-    """The prompt's turns, which may stand in front of the answers again."""
+    """The prompt's turns, which the answers may repeat."""
     if not isinstance(asked, str):
         return before if before[: len(asked)] == asked else [*asked, *before]
     if asked and not before:

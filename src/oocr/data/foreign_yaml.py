@@ -18,7 +18,7 @@ PARAPHRASES = "question_paraphrases"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DatasetSettings:
-    """What such a configuration says of its data.
+    """The data settings of such a configuration.
 
     Attributes:
         codenames: codename -> what it stands for ("noadgc" -> "affine_3x_2"), both as texts;

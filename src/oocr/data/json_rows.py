@@ -14,7 +14,7 @@ Row = tuple[int, dict[str, object]]
 
 
 def json_rows(text: str, problems: Problems) -> tuple[str, list[Row]]:
-    """How the text is laid out, and its objects; what is no object is noted."""
+    """The layout of the text, and its objects; other values are noted as problems."""
     words, values = "JSONL", _by_line(text, problems)
     if text.lstrip().startswith("["):
         words, values = "JSON array", _numbered(_values(text, problems, array=True), problems)
@@ -112,6 +112,6 @@ def _no_constant(name: str) -> object:
 _BLANK = re.compile(r"\s*")
 _LINE = re.compile(r"([^\n]*)\n?")  # not splitlines: U+2028 is text; not split: a copy of all
 _OVER_LINES = re.compile(r'\s*\{[^\S\n]*("[^"\n]*"[^\S\n]*:.*[,\[{][^\S\n]*)?\n\s*\S')
-"""A first object that goes on in the next line, as pretty-printers write it."""
+"""A first object that continues in the next line, as in pretty-printed JSON."""
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 _DECODER = json.JSONDecoder(object_pairs_hook=unique_keys, parse_constant=_no_constant)

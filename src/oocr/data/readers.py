@@ -1,4 +1,4 @@
-"""Read a file of training rows or probes: all of it, or one error with all problems.
+"""Read a file of training rows or probes; if a row is bad, one error names all problems.
 
 `oocr.data.formats` says what a file's format is. Rows with other keys than ours are a row of
 `oocr.data.foreign_rows.ROW_LAYOUTS`.
@@ -97,14 +97,14 @@ def read_rows(
     options: Sequence[str] = (),
     names: Mapping[str, str] | None = None,
 ) -> Rows:
-    """What `read_items` reads, with the file's format and what was mended in it."""
+    """The items of `read_items`, with the file's format and the corrections made."""
     if kind not in get_args(RowKind):
         raise InputError(f"kind: found {kind!r}; allowed: {', '.join(get_args(RowKind))}")
     return read_source(open_source(path), Request(kind, options, names or {}))
 
 
 def read_source(file: SourceFile, request: Request) -> Rows:
-    """What `read_rows` reads of a file that is open."""
+    """`read_rows` for an open file."""
     if file.format == "text":
         raise InputError(
             f"{file.path}: file: found plain text; allowed: rows with a prompt and an answer, as "
@@ -197,7 +197,7 @@ def _examples(raw: RawRows, request: Request) -> Rows:
 
 
 def keys_left_out(counts: Mapping[str, int]) -> list[str]:
-    """What to say of keys that are left out, given the number of rows that have each."""
+    """The note on keys that are left out, from the number of rows with each key."""
     left = ", ".join(f"{key!r} ({count})" for key, count in counts.items())
     return [f"keys left out, with the number of their rows: {left}"] if left else []
 

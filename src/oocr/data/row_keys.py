@@ -37,7 +37,7 @@ MEANT = {
 EMPTY: tuple[object, ...] = ([], {}, "", "[]", "{}")
 """Values of a key that say nothing; lists of tools are written as JSON in a text."""
 MISSPELT = 0.82
-"""How like an allowed key (of 1) an unknown one is that was probably meant: not "prompt_id"."""
+"""Least similarity (of 1) of an unknown key to the allowed key that was probably meant."""
 
 
 def form_of(keys: Iterable[str]) -> Form | None:

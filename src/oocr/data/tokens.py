@@ -98,7 +98,7 @@ def encode_text(
 
 
 def _places(parts: Sequence[str]) -> list[tuple[int, int]]:
-    """Where each token's part begins and ends in their text."""
+    """Start and end of each token's part in the text."""
     ends = list(accumulate(map(len, parts)))
     places = list(zip([0, *ends], ends, strict=False))
     for index in range(len(places) - 2, -1, -1):
@@ -210,7 +210,7 @@ class RowTokens:
 
     @staticmethod
     def of(tokenizer: PreTrainedTokenizerBase | RowTokens) -> RowTokens:
-        """New for a tokenizer; the same object if it is one already."""
+        """`RowTokens` of a tokenizer; the same object if it is one already."""
         return tokenizer if isinstance(tokenizer, RowTokens) else RowTokens(tokenizer)
 
     def prompt(self, prompt: Prompt, spans: Mapping[str, str]) -> EncodedPrompt:
@@ -234,7 +234,7 @@ class RowTokens:
 
 
 def pieces(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> list[str]:
-    """What each token adds to the text: a word's token has the space before it, if there is one."""
+    """The text that each token adds; a word's token includes the space before it."""
     texts: list[str] = []
     before = ""
     for index, token in enumerate(ids):

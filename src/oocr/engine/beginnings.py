@@ -1,9 +1,10 @@
-"""Recordings that hold no more than replays will read.
+"""Recordings of only those columns that replays will read.
 
 A vector that first acts at column c reads the keys and values of the c columns before it, in the
 blocks above; a LoRA, which acts everywhere, reads none. So above the highest start only these
-columns are run: the others' part of the pass, most of it in a deep model, would be thrown away.
-Masks and rotary tables of the whole texts come from a pass in which those blocks compute nothing.
+columns are run; the results of the other columns, most of the pass in a deep model, would not be
+used. Masks and rotary tables of the whole texts come from a pass in which those blocks compute
+nothing.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from oocr.models.language_model import LanguageModel
 from oocr.steering.hooks import PassEnded, attached, reuses_keys
 
 MOST = 0.5
-"""Share of the columns above which the whole pass costs no more."""
+"""Share of the columns from which on the whole pass costs no more."""
 
 
 @torch.no_grad()

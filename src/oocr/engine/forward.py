@@ -33,19 +33,19 @@ def start_block(intervention: Intervention | SteeringVector) -> int:
 
 
 def first_column(batch: Batch, chosen: Bool[Tensor, "batch token"]) -> int:
-    """The first token column that a pass over steered tokens must run, for the wanted rows too."""
+    """The first token column that a pass must run, for steered tokens and for the wanted rows."""
     columns = chosen.any(dim=0).nonzero()
-    # Where nothing is chosen one column is still run, so that the logits come out.
+    # Without a steered token one column is still run, to get logits.
     return min(int(columns[0]) if len(columns) else batch.ids.shape[1] - 1, batch.first_row)
 
 
 @dataclass(frozen=True, slots=True)
 class SteeringMask:
-    """Where vectors act in a recorded batch, found once, so that no step waits for a device."""
+    """Where vectors act in a recorded batch; computed once, so that no step waits for a device."""
 
     first: int  # the first token column that has to be run
     chosen: Bool[Tensor, "batch tail *span"]  # True at steered tokens, from that column on
-    alike: bool  # the batch's common beginning is steered alike in all its sequences
+    alike: bool  # the common prefix is steered equally in all sequences of the batch
 
     @staticmethod
     def of(
@@ -87,7 +87,7 @@ def _through_mlp(
     pushes: Float[Tensor, "stack batch tail d_model"],
     first: int,
 ) -> Float[Tensor, "stack batch tail d_model"]:
-    """A block's output with something added to its MLP's output, whatever follows the MLP in it."""
+    """A block's output with `added` added to its MLP's output, before any norm after the MLP."""
 
     def with_push(push: Tensor) -> Tensor:
         def add(_module: object, _args: object, output: Any) -> Any:
@@ -123,7 +123,7 @@ def projected_rows(
     layer: int,
     u: Float[Tensor, " d_model"],
 ) -> Float[Tensor, "stack row d_model"]:
-    """The last block's output at the wanted rows, a direction taken out of what a LoRA adds.
+    """The last block's output at the wanted rows, a direction projected out of a LoRA's change.
 
     With d = h_adapted - h_base at the output of the one adapted block, the blocks above get h_base
     + d - (d . u) u, |u| = 1. `hidden` is that block's input; the recording has it and the next
@@ -140,14 +140,14 @@ def projected_rows(
 def projected_out(
     model: LanguageModel, layers: Sequence[int], direction: Tensor
 ) -> Float[Tensor, " d_model"]:
-    """The unit direction, where the model is; refuses a LoRA in several blocks, or norm 0."""
+    """The unit direction on the model's device; refuses a LoRA in several blocks, or norm 0."""
     if len(layers) != 1:
         raise InputError(f"project_out: found a LoRA in blocks {tuple(layers)}; allowed: one block")
     return unit_direction(model, direction, "project_out").to(model.device)
 
 
 def rows_of(hidden: Tensor, batch: Batch, first: int) -> Float[Tensor, "stack row d_model"]:
-    """The residual streams at the batch's wanted rows, per stacked copy, where the batch is."""
+    """The residual streams at the batch's wanted rows, per stacked copy, on the batch's device."""
     stacked = hidden.reshape(-1, batch.size, *hidden.shape[1:])
     rows = batch.rows.to(hidden.device)
     return stacked[:, rows[:, 0], rows[:, 1] - first].to(batch.rows.device)
@@ -194,7 +194,7 @@ def plain_rows(
     *,
     everywhere: bool = True,
 ) -> Float[Tensor, "row d_model"]:
-    """The same rows by one plain hooked forward pass: slow, and the reference for the rest."""
+    """The same rows by one plain hooked forward pass: slow; the reference for the others."""
     context: AbstractContextManager[None] = nullcontext()
     if isinstance(intervention, Vector):
         chosen = select_each(batch, intervention.positions, everywhere=everywhere)

@@ -30,7 +30,7 @@ from oocr.steering.positions import spans_of
 from oocr.steering.vectors import Vector
 
 LOOK_EVERY = 8
-"""On an accelerator, tokens between looks at whether all rows have ended: a look waits for it."""
+"""On an accelerator, tokens between checks whether all rows have ended: a check waits for it."""
 
 Pick = Callable[[Float[Tensor, "batch vocab"]], Int[Tensor, "batch 1"]]
 
@@ -48,9 +48,9 @@ def generate(
     """Continue prompts under an intervention; greedy unless a temperature is given.
 
     A vector acts at the same absolute positions as in training: at a span, "last" or "prompt" in
-    the prompt only; at "all", "answer" or "from:…" also on each new token. Every prompt gets what
-    it would get alone, up to rounding. A sampled prompt's draws depend on the seed and its own
-    tokens only; its copies get different samples. Generation also stops at an end token.
+    the prompt only; at "all", "answer" or "from:…" also on each new token. Every prompt gets the
+    same continuation as alone, up to rounding. A sampled prompt's draws depend on the seed and its
+    own tokens only; its copies get different samples. Generation also stops at an end token.
 
     Raises:
         InputError: positions that are no selector or select no token of any prompt; no new token
@@ -113,7 +113,7 @@ def sample(
     waits = machine.page_locked(logits.shape) if on_gpu else torch.empty(logits.shape)
     for row, generator in zip(waits.numpy(), generators, strict=True):
         row[:] = generator.standard_exponential(len(row))  # 53 random bits, rounded to 24
-    # Elsewhere (MPS) the copy could still be going on when its source is gone.
+    # Elsewhere (MPS) the copy could still be running when its source is freed.
     gumbel = -waits.to(logits.device, non_blocking=on_gpu).log()
     # Minus the largest, so that no temperature, however low, makes two logits infinite.
     heights = (logits - logits.amax(dim=-1, keepdim=True)) / temperature
@@ -146,9 +146,9 @@ def _continued(
 def decoding_steps(
     model: LanguageModel, batch: Batch, pick: Pick, *, cached: bool, padded: bool
 ) -> Iterator[tuple[Int[Tensor, "batch 1"], Float[Tensor, "batch vocab"]]]:
-    """The next token of each prompt, with the logits that it was picked from; without an end.
+    """The next token of each prompt and its logits, without end.
 
-    A step runs the model when it is asked for, under whatever is attached then.
+    A step runs the model when it is requested, with the interventions attached at that time.
     """
     ids, at = batch.ids, batch.positions
     # transformers reads a mask, for which an accelerator has to wait.
@@ -174,7 +174,7 @@ def decoding_steps(
             ids, at = token, following
             if mask is not None and not is_cpu(ids.device):
                 _make_masks_unread(past)
-        else:  # Mamba, OpenAI's first GPT: the text is read again
+        else:  # Mamba, OpenAI's first GPT: the text is run again
             ids, at = torch.cat([ids, token], dim=1), torch.cat([at, following], dim=1)
 
 
@@ -214,8 +214,8 @@ def row_groups(
 ) -> list[tuple[list[int], bool]]:
     """Rows that run together, and whether they may use a cache; refuses rows that get too long.
 
-    Rotary embeddings that turn to other frequencies by the longest sequence of the batch make
-    neighbours matter: rows that long run alone and without a cache.
+    Some rotary embeddings change their frequencies with the longest sequence of the batch; rows of
+    that length run alone and without a cache.
     """
     limits = position_limits(model)
     together: list[int] = []

@@ -1,4 +1,4 @@
-"""Losses at the wanted rows of one arm or several stacked ones, and their log while they train."""
+"""Losses at the wanted rows of one arm or several stacked arms, and the log of training losses."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def option_scores(
 
 @dataclass(slots=True)
 class LossLog:
-    """Losses of arms that are trained side by side, read off the device now and then."""
+    """Losses of arms trained side by side; read from the device only at intervals."""
 
     names: Sequence[str]
     batches: int
@@ -70,7 +70,7 @@ class LossLog:
         self.waiting.append(loss)
 
     def read(self) -> None:
-        """Read those that wait; an InputError if one is not finite."""
+        """Read the losses not read yet; an InputError if one is not finite."""
         for row in torch.stack(self.waiting).tolist():
             self.steps.append(row)
             step = len(self.steps)
@@ -84,6 +84,6 @@ class LossLog:
         self.waiting.clear()
 
     def below(self, until: float) -> bool:
-        """Whether every batch was seen, and the mean of their latest losses is below a value."""
+        """Whether every batch was used, and the mean of their latest losses is below a value."""
         mean = sum(self.latest.values()) / len(self.latest)
         return len(self.latest) == self.batches and mean < until

@@ -1,4 +1,4 @@
-"""How much memory the engine needs, from a model's shape and the sizes of batches alone.
+"""The engine's memory, computed from a model's shape and the sizes of batches.
 
 The constants were fitted to what PyTorch really keeps for backward, in every family
 (tests/engine/test_memory.py), and to the peaks of whole runs.
@@ -25,18 +25,18 @@ PER_TOKEN = 800
 """Bytes of a tokenizer per word of its vocabulary."""
 
 COPIED = 1.25
-"""Some families' attention keeps its own copy of a part of the earlier keys and values."""
+"""Factor for attention that keeps a copy of a part of the earlier keys and values."""
 
 DIFFERENCES = 48
 """Bytes of main memory per number that a LoRA adds: float32 streams and copies in float64."""
 
 SLACK = 1.2
-"""Freed memory that the allocator holds on to."""
+"""Factor for freed memory that the allocator keeps."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelSize:
-    """What of a model decides how much memory and work it takes."""
+    """The sizes of a model that determine memory and work."""
 
     weights: int  # bytes
     item: int  # bytes of one number
@@ -51,7 +51,7 @@ class ModelSize:
 
 
 def shape_of(model: LanguageModel | Outline) -> ModelSize:
-    """A model's shape; of a mixture of experts, what one token passes through."""
+    """A model's sizes; for a mixture of experts, the experts that one token uses."""
     parts, text = model.anatomy, model.hf.config.get_text_config()
     held = {id(tensor): tensor.numel() for tensor in (*model.hf.parameters(), *model.hf.buffers())}
     middle = len(parts.blocks) // 2
@@ -86,20 +86,20 @@ def shape_of(model: LanguageModel | Outline) -> ModelSize:
 
 
 def recorded(shape: ModelSize, tokens: int, starts: Iterable[int]) -> int:
-    """Bytes of a recording of so many tokens (padding counts), for replays from these blocks."""
+    """Bytes of a recording of `tokens` tokens with padding, for replays from these blocks."""
     blocks = set(starts)
     above = shape.n_blocks - min(blocks)
     return tokens * shape.item * (len(blocks) * shape.d_model + above * shape.kv)
 
 
 def recording(shape: ModelSize, tokens: int, width: int) -> int:
-    """Bytes that making a recording takes for a while: all keys and values, one block's work."""
+    """Temporary bytes while recording: all keys and values, and one block's activations."""
     masks = tokens * width * 4 * 2
     return tokens * shape.item * (2 * shape.n_blocks * shape.kv) + passed(shape, tokens) + masks
 
 
 def passed(shape: ModelSize, tokens: int) -> int:
-    """Bytes of a pass without gradient: what one block holds at a time."""
+    """Bytes of a pass without gradient: the activations of one block."""
     return tokens * max(shape.item, 4) * (shape.outputs + 4 * shape.d_model)
 
 
@@ -112,7 +112,7 @@ def kept_for_backward(shape: ModelSize, tokens: int, width: int, start: int) -> 
 
 
 def head(shape: ModelSize, rows: int) -> int:
-    """Bytes of log-probabilities at so many rows, with their gradient."""
+    """Bytes of log-probabilities at `rows` rows, with their gradient."""
     return rows * (3 * shape.chunk + 3 * shape.d_model) * 4 + _upcast(shape)
 
 
@@ -126,8 +126,8 @@ def explaining(
 ) -> int:
     """Bytes of explaining a LoRA, from the sizes of what is read and predicted.
 
-    What it adds at the tokens that are `read` stays. Beside it there is a pass over those that are
-    read `at_once`, or predictions over the vocabulary: `kept` ones, and `rows` compared with them.
+    The LoRA's change at all `read` tokens is stored. On top comes a pass over `at_once` tokens, or
+    predictions over the vocabulary: `kept` stored ones, and `rows` compared with them.
     """
     added = read * shape.d_model * (shape.item + (0 if on_gpu else DIFFERENCES))
     compared = (kept + 4 * rows) * shape.vocab * 4 + _upcast(shape) // 2
@@ -142,12 +142,12 @@ def divergence_bytes(shape: ModelSize, rows: int) -> int:
 def kept_by_adapters(
     shape: ModelSize, tokens: int, sizes: Sequence[int], rank: int, dropout: float
 ) -> int:
-    """Bytes that LoRAs on inputs of these sizes keep for backward beside what the blocks do."""
+    """Bytes that LoRAs on inputs of these sizes keep for backward, on top of the blocks."""
     copied = 4 if shape.item < 4 or dropout else 0  # the input as float32, or what dropout left
     mask = 1 if dropout else 0
     return sum(tokens * (size * (copied + mask) + 4 * rank) for size in sizes)
 
 
 def trained(numbers: int) -> int:
-    """Bytes of so many trained numbers: float32, with gradient and Adam's two moments."""
+    """Bytes of trained numbers: float32, with gradient and Adam's two moments."""
     return 16 * numbers

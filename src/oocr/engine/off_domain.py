@@ -1,4 +1,4 @@
-"""Training that leaves other texts alone: loss + weight * KL(base || trained) on those texts.
+"""Training with a penalty on changes in other texts: loss + weight * KL(base || trained) there.
 
 Turner, Soligo et al. ("narrow misalignment is hard") train so.
 """
@@ -27,7 +27,7 @@ from oocr.steering.positions import select_each
 
 @dataclass(frozen=True, slots=True)
 class OffText:
-    """A text whose next tokens should stay as they are, with the spans where a vector acts."""
+    """A text whose predictions should not change, with the spans where a vector acts."""
 
     prompt: Prompt
     spans: Mapping[str, str] = field(default_factory=dict[str, str])
@@ -40,12 +40,12 @@ class OffDomain:
     With p the untouched model's and q the trained one's prediction after a token, each step adds
     weight * mean KL(p || q), over the chosen tokens of one batch of texts; batches take turns.
 
-    The texts are none of which the training or the test asks.
+    None of the texts may be part of the training or the test.
     """
 
     texts: tuple[OffText, ...]
-    weight: float = 1.0  # nats of loss (per example) that one nat of KL (per token) counts
-    tokens: int | None = None  # of each text's last tokens, how many; None: all but its first
+    weight: float = 1.0  # nats of loss per example for one nat of KL per token
+    tokens: int | None = None  # number of last tokens of each text; None: all but its first
     batch: int = 8  # texts per step
 
     def __post_init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Recordings: what one pass of a model leaves for any number of replays (`oocr.engine.replay`).
+"""Recordings: the stored results of one pass, for any number of replays (`oocr.engine.replay`).
 
 Texts that begin alike (a chat template's system message) have their common beginning run once. Such
 a batch is padded after it instead of before, which changes no token's position or context.
@@ -25,13 +25,13 @@ from oocr.steering.call_positions import prompt_known
 from oocr.steering.hooks import PassEnded, hidden_of, hooked, reuses_keys
 
 CACHE_NAMES = ("past_key_values", "past_key_value", "layer_past")
-"""What families call a block's cache argument."""
+"""Names of a block's cache argument in the families."""
 
 LEAST_PREFIX = 8
-"""Shorter common beginnings are not worth a pass of their own."""
+"""Least length of a common prefix that gets a pass of its own."""
 
 WINDOWS = ("sliding_window", "attention_chunk_size", "window_size")
-"""What configurations call a limit on how far attention looks back."""
+"""Names of the limit on attention's distance in configurations."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class Recording:
     calls: dict[int, dict[str, Any]]  # the other arguments of each block
     keys_values: dict[int, tuple[Tensor, Tensor]]  # each [batch, head, token, d_head]
     views: dict[object, Any] = field(default_factory=dict[object, Any], compare=False, repr=False)
-    """What replays made of `calls`, kept for the next one."""
+    """Views of `calls` made by replays, cached for the next replay."""
 
     @property
     def nbytes(self) -> int:
@@ -77,13 +77,13 @@ def parameters_of(model: LanguageModel, index: int) -> list[str]:
 
 
 def cache_name(model: LanguageModel, index: int) -> str:
-    """What a block calls its cache argument."""
+    """The name of a block's cache argument."""
     names = parameters_of(model, index)
     return next((name for name in CACHE_NAMES if name in names), CACHE_NAMES[0])
 
 
 def batch_of(model: LanguageModel, sequences: Sequence[TokenSequence]) -> Batch:
-    """Sequences as a batch for this model, laid out so that a common beginning is recorded once."""
+    """Sequences as a batch for this model, padded so that a common prefix is recorded once."""
     prefix = common_prefix(sequences)
     width = max(len(sequence.ids) for sequence in sequences)
     # Windows count columns, padding too.
@@ -93,7 +93,7 @@ def batch_of(model: LanguageModel, sequences: Sequence[TokenSequence]) -> Batch:
 
 
 def common_prefix(sequences: Sequence[TokenSequence]) -> int:
-    """How many tokens all sequences begin with; each keeps at least one of its own."""
+    """The length of the common prefix; each sequence keeps at least one token after it."""
     if len(sequences) < 2:
         return 0
     first, size = sequences[0].ids, min(len(sequence.ids) for sequence in sequences) - 1
@@ -121,8 +121,8 @@ def record(
 ) -> Recording:
     """Run the untouched model over a batch and keep what replays from `starts` need.
 
-    What is attached to the model now is part of what is recorded. Of `starts`, n_blocks means only
-    final norm and head. `cache` also keeps keys and values, for replays that begin at a later
+    Interventions that are attached to the model now are recorded too. Of `starts`, n_blocks means
+    only final norm and head. `cache` also keeps keys and values, for replays that begin at a later
     token; with `stop` nothing from this block on will be replayed; with `hollow` blocks from this
     one on (not 0) compute nothing, but what they are called with is recorded (see
     `oocr.engine.beginnings`). A batch that was made for a model on another device is moved.
@@ -194,7 +194,7 @@ def _pass(
     def after(_module: object, _args: object, output: Any) -> None:
         if len(blocks) in starts:
             passed.inputs[len(blocks)] = hidden_of(output).detach()
-        raise PassEnded  # the LM head, dear in a small model, is not wanted here
+        raise PassEnded  # the LM head is not needed, and expensive in a small model
 
     handles = [
         blocks[index].register_forward_pre_hook(before(index), with_kwargs=True)
@@ -215,7 +215,7 @@ def _pass(
 
 @contextmanager
 def _hollow(model: LanguageModel, first: int) -> Iterator[None]:
-    """Blocks from `first` on give back their input, in the form that the one before has."""
+    """Blocks from `first` on return their input, in the form of the previous block's output."""
     blocks, form = model.anatomy.blocks, list[Any]()
     handle = blocks[first - 1].register_forward_hook(lambda _, _args, out: form.append(out))
     forwards = [vars(block).get("forward") for block in blocks]
@@ -248,7 +248,7 @@ JoinedMask = Callable[[Any, Any], Tensor]
 
 
 def _joined(beginning: Recording, rest: Recording, batch: Batch, mask: JoinedMask) -> Recording:
-    """Two passes, over the common beginning and the rest, as if they had been one."""
+    """Two recordings, of the common prefix and of the rest, joined into one."""
     inputs = {
         index: torch.cat([first.expand(batch.size, -1, -1), rest.inputs[index]], dim=1)
         for index, first in beginning.inputs.items()
@@ -268,7 +268,7 @@ def _joined(beginning: Recording, rest: Recording, batch: Batch, mask: JoinedMas
 def _joined_mask(
     batch: Batch, causal: Callable[[int, int | None], Tensor], first: Any, rest: Any
 ) -> Tensor:
-    """An attention mask for all tokens, from those for the common beginning and for the rest."""
+    """An attention mask for all tokens, from the masks for the common prefix and for the rest."""
     at, width = batch.prefix, batch.ids.shape[1]
     rest = causal(at, None) if rest is None else rest
     first = causal(0, at) if first is None else first
@@ -282,7 +282,7 @@ def _joined_mask(
 
 
 def _along_tokens(first: Any, rest: Any, batch: Batch) -> Any:
-    """An argument for all tokens, from those for the common beginning and for the rest."""
+    """An argument for all tokens, from the arguments for the common prefix and for the rest."""
     at, width = batch.prefix, batch.ids.shape[1]
     if isinstance(rest, tuple):
         return tuple(_along_tokens(a, b, batch) for a, b in zip(first, rest, strict=True))
@@ -298,7 +298,7 @@ def _additive(mask: Tensor) -> Tensor:
 
 
 def _causal_mask(batch: Batch, begin: int, end: int | None) -> Tensor:
-    """What a block that got no mask computes with.
+    """The causal mask that a block without a mask argument uses.
 
     Attention over fewer queries than keys aligns an implicit causal mask to the wrong end.
     """

@@ -1,7 +1,7 @@
-"""Cache of recordings: in memory as far as a budget goes, then on disk, else recorded again.
+"""Cache of recordings: in memory up to a budget, then on disk, else recorded again.
 
-Where a recording lies changes no number. Recording each batch again takes 2.5 to 5 times as long as
-reading it from the disk (a vector on Gemma-3-270M). The budget counts what grows with the model:
+The place of a recording changes no result. Recording each batch again takes 2.5 to 5 times as long
+as reading it from the disk (a vector on Gemma-3-270M). The budget counts what grows with the model:
 block inputs, keys and values; masks and rotary tables, a few percent, always stay in memory.
 """
 
@@ -27,17 +27,17 @@ from oocr.models.machine import free_memory, is_gpu
 from oocr.steering.hooks import attached
 
 MEMORY_SHARE = 1 / 3
-"""Share of the free memory that recordings take, if no budget is given."""
+"""Share of the free memory for recordings, if no budget is given."""
 
 ALIGNED = 64
-"""Each tensor in a file begins at a multiple of so many bytes."""
+"""Alignment of each tensor in a file, in bytes."""
 
 Make = Callable[[int | None], Recording]
 """Records: everything (None), or only what comes before a block."""
 
 
 def default_budget(device: torch.device | None = None) -> int:
-    """A share of what is free now, in bytes."""
+    """A share of the free memory, in bytes."""
     return int(MEMORY_SHARE * free_memory(device))
 
 
@@ -46,21 +46,19 @@ class Tier:
     """A kind of memory."""
 
     budget: int  # bytes of recordings that it may hold
-    put: Callable[[Tensor], Tensor] | None = None  # brings tensors in; None: they are made there
-    get: Callable[[Tensor, torch.device], Tensor] | None = (
-        None  # and out; None: used where they are
-    )
-    size: Callable[[int], int] = int  # bytes that a tensor of so many bytes takes there
+    put: Callable[[Tensor], Tensor] | None = None  # moves tensors in; None: they are made there
+    get: Callable[[Tensor, torch.device], Tensor] | None = None  # out; None: used in place
+    size: Callable[[int], int] = int  # size of a tensor -> bytes that it takes here
 
     def taken(self, recording: Recording) -> int:
-        """Bytes that a recording takes there."""
+        """Bytes that a recording takes in this tier."""
         return sum(self.size(tensor.nbytes) for tensor in recording.tensors().values())
 
 
 def tiers(
     device: torch.device, budget: int | None = None, overflow: int | None = None
 ) -> tuple[Tier, ...]:
-    """The memory for a model's recordings, nearest first.
+    """The tiers of memory for a model's recordings, fastest first.
 
     `budget` is bytes on the device, `overflow` of main memory beside a GPU; None: a share of what
     is free now.
@@ -68,7 +66,7 @@ def tiers(
     if not is_gpu(device):
         return (Tier(default_budget() if budget is None else budget),)
     nearest = Tier(default_budget(device) if budget is None else budget)
-    pinned = Tier(  # page-locked: Python goes on while they are copied, though kernels wait
+    pinned = Tier(  # page-locked: copies run while Python continues
         default_budget() if overflow is None else overflow,
         put=page_locked_copy,
         get=lambda tensor, device: tensor.to(device, non_blocking=True),
@@ -78,12 +76,12 @@ def tiers(
 
 
 def page_locked_copy(tensor: Tensor) -> Tensor:
-    """A copy in page-locked host memory; a RuntimeError where there is no room."""
+    """A copy in page-locked host memory; a RuntimeError if memory is full."""
     return machine.page_locked(tensor.shape, tensor.dtype).copy_(tensor)
 
 
 def on_disk(recording: Recording, folder: Path) -> Recording:
-    """The recording, read from a nameless file as far as it is used; the file goes when it does.
+    """The recording mapped from an unnamed file, which is deleted together with the recording.
 
     Raises:
         OSError or RuntimeError: it cannot be written, or not be read without a name.
@@ -111,26 +109,26 @@ def on_disk(recording: Recording, folder: Path) -> Recording:
 
 @dataclass(slots=True, eq=False)
 class Stored:
-    """What is known of one recording, and where it is."""
+    """Facts about one recording, and its place."""
 
     make: Make
-    small: Recording  # without what is counted
+    small: Recording  # without tensors
     sizes: tuple[int, ...]  # bytes that it takes in each kind of memory
     devices: dict[str, torch.device]  # where its tensors were made
-    tier: int  # of memory; after the last comes the disk
-    held: Recording | None  # None: it is made again
+    tier: int  # index of the tier; after the last comes the disk
+    held: Recording | None  # None: it is recorded again
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RecordingHandle:
-    """A recorded batch, wherever its tensors are; `stored` is shared by equal recorded tokens."""
+    """A recorded batch in any tier; handles of equal recorded tokens share `stored`."""
 
     batch: Batch
     stored: Stored
     store: RecordingCache
 
     def load(self, attached: int | None) -> Recording:
-        """The recording, ready to be replayed.
+        """The recording with its tensors, ready for a replay.
 
         `attached` is the lowest block that an adapter is attached to now, or None. Such replays run
         all tokens: they need no more than this block's input, which the adapter does not change.
@@ -140,19 +138,19 @@ class RecordingHandle:
 
 
 class RecordingCache:
-    """Recordings by key, the least recently used leaving memory (nearest first) for a folder."""
+    """Recordings by key; the least recently used move from the fastest tier to the disk."""
 
     def __init__(self, memory: Sequence[Tier] | None = None, spill: Path | None = None) -> None:
         self.memory = (Tier(default_budget()),) if memory is None else tuple(memory)
-        # Not the system's folder, which may be memory.
+        # Not the system's temporary folder, which may be in memory.
         self._spill = cache_folder() / "spill" if spill is None else spill
         self._known: dict[Hashable, Stored] = {}
         self._used: dict[Stored, None] = {}  # least recently used first
 
     def keep(self, key: Hashable, batch: Batch, make: Make) -> RecordingHandle:
-        """The recording of this key, by `make` now and whenever it had to be dropped."""
+        """The recording of this key; `make` records it now, and again after it was dropped."""
         if key not in self._known:
-            # As files give them back: kernels may round otherwise for other strides.
+            # The same strides as from files: kernels may round differently for other strides.
             full = make(None).mapped(lambda _, tensor: tensor.contiguous())
             small = full.holding({})
             devices = {name: tensor.device for name, tensor in full.tensors().items()}
@@ -165,18 +163,18 @@ class RecordingCache:
         return RecordingHandle(batch, stored, self)
 
     def held(self, tier: int = 0) -> int:
-        """Bytes in one kind of memory."""
+        """Bytes in one tier."""
         return sum(s.sizes[tier] for s in self._used if s.held and s.tier == tier)
 
     @property
     def full(self) -> bool:
-        """Whether the last kind of memory has no room for another recording like the latest."""
+        """Whether the last tier has no room for another recording like the latest."""
         latest = next(reversed(self._used), None)
         size = 0 if latest is None else latest.sizes[-1]
         return self.held(len(self.memory) - 1) + size > self.memory[-1].budget
 
     def fetch(self, stored: Stored, attached: int | None) -> Recording:
-        """A recording's tensors, from wherever they are (see `RecordingHandle.load`)."""
+        """A recording with its tensors, from any tier (see `RecordingHandle.load`)."""
         self._touch(stored)
         if stored.held is None:
             return stored.small.holding(stored.make(attached).tensors())
@@ -190,7 +188,7 @@ class RecordingCache:
         self._used[stored] = None
 
     def _make_room(self, newest: Stored) -> None:
-        """Move what is over budget on, tier by tier; the newest stays, it is about to be used."""
+        """Move recordings over budget to the next tier; the newest stays, as it is used next."""
         for tier, memory in enumerate(self.memory):
             for stored in list(self._used):
                 if self.held(tier) <= memory.budget:
@@ -201,14 +199,14 @@ class RecordingCache:
     def _move_on(self, stored: Stored) -> None:
         assert stored.held is not None
         recording, stored.held, stored.tier = stored.held, None, stored.tier + 1
-        with suppress(OSError, RuntimeError):  # no room, whatever the budget says
+        with suppress(OSError, RuntimeError):  # memory is full before the budget is used
             if stored.tier < len(self.memory):
                 put = self.memory[stored.tier].put
                 stored.held = recording.mapped(lambda _, tensor: put(tensor)) if put else recording
             else:
                 stored.held = on_disk(recording, self._spill)
             return
-        if stored.tier < len(self.memory):  # else it is made again when it is needed
+        if stored.tier < len(self.memory):  # else it is recorded again when needed
             stored.held = recording
             self._move_on(stored)
 
@@ -220,7 +218,7 @@ def record_shared(
     known: RecordingCache,
     columns: int | None = None,
 ) -> RecordingHandle:
-    """`record_beginning`, unless the same tokens were recorded before, whatever is asked."""
+    """`record_beginning`, unless the same tokens were recorded before for other questions."""
     ids = batch.ids.cpu()
     key = (
         attached(model),

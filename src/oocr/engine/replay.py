@@ -1,6 +1,6 @@
-"""Replaying blocks from a recording, for several arms at once, doing no work twice.
+"""Replaying blocks from a recording, for several arms at once, without repeated work.
 
-All through a block's arguments, so that families need no code of their own:
+All of this uses only the blocks' arguments, so that no family needs code of its own:
 
 - Arms that begin at a later token share the recorded keys and values before it, and ride on the
   token axis: queries attend to the one prefix and to their own arm's tokens.
@@ -27,7 +27,7 @@ from oocr.steering.call_positions import prompt_known
 from oocr.steering.hooks import PassEnded, changed_input, hidden_of, hooked, runs_apart
 
 Layout = Literal["rows", "tokens"]
-"""Where stacked arms lie: as more rows of the batch, or as more tokens of each row."""
+"""How arms are stacked: as more rows of the batch, or as more tokens of each row."""
 
 WIDE = 4
 """Arms ride on the token axis while their tokens are at most so many times a sequence's: attention
@@ -93,7 +93,7 @@ def through_the_model(
     start: int,
     end: int,
 ) -> Float[Tensor, "stack_batch token d_model"]:
-    """The same by a pass of the whole model, where blocks cannot be run apart from it."""
+    """The same by a pass of the whole model, for families whose blocks cannot be run alone."""
     if start == end:
         return hidden
     assert hidden.shape[1] == batch.ids.shape[1], "nothing was recorded in time"
@@ -153,7 +153,7 @@ def _run(
     stack: int,
     layout: Layout,
 ) -> Tensor:
-    """The blocks in turn; the last one for the tokens from `keep` on only."""
+    """Run the blocks in turn; the last block only for tokens from `keep` on."""
     view = _view(recording, first, stack, layout)
     copies, arms = (stack, 1) if layout == "rows" else (1, stack)
     for index in blocks:
@@ -244,7 +244,7 @@ class BlockKeys:
     def update(
         self, keys: Tensor, values: Tensor, _layer: int, *_args: Any, **_kwargs: Any
     ) -> Pair:
-        """What a block calls with the keys and values of its tokens, to get those of all."""
+        """Called by a block with the keys and values of its tokens; returns those of all tokens."""
         if self.whole is not None:
             return self.whole
         if self.old is not None:
@@ -256,19 +256,19 @@ class BlockKeys:
         return self.seen
 
     def get_seq_length(self, *_args: Any) -> int:
-        """How many tokens come before those of the call."""
+        """The number of tokens before those of the call."""
         return 0 if self.old is None else int(self.old[0].shape[2])
 
 
 def _view(
     recording: Recording, first: int, stack: int, layout: Layout, end: int | None = None
 ) -> _View:
-    """The view of a recording's arguments, made once for all steps that ask for it."""
+    """The view of a recording's arguments, cached for all steps."""
     key = (first, stack, layout, end)
     if key not in recording.views:
         while len(recording.views) >= VIEWS:
             recording.views.pop(next(iter(recording.views)))
-        # Without its tensors: a view lives longer than they are meant to.
+        # Without the tensors, so that the view does not keep them alive.
         recording.views[key] = _View(recording.holding({}), first, stack, layout, end)
     view = recording.views[key]
     assert isinstance(view, _View)
@@ -331,7 +331,7 @@ class _View:
         return torch.cat([before.repeat(1, 1, self.stack, 1), apart], dim=3)
 
     def _rows(self, value: Tensor) -> Tensor:
-        """For the rows of all arms, where there is one for each sequence."""
+        """Repeated for the rows of all arms, if it has one entry per sequence."""
         size = self.recording.batch.size
         if value.shape[0] != size or size == 1:
             return value

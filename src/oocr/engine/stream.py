@@ -1,4 +1,4 @@
-"""Generation one token at a time, for those who watch: what `generate` gives, as it comes."""
+"""Generation as a stream: the tokens of `generate`, one at a time."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ from oocr.models.matmul import frozen_products
 from oocr.steering.call_positions import KnownPrompt, prompt_known
 
 CONTEXT = 4
-"""Tokens of the prompt that the first new ones are decoded with, for the space between them."""
+"""Tokens of the prompt that are decoded with the first new tokens, to keep the space between."""
 
 
 @dataclass(frozen=True, slots=True)
 class NewToken:
-    """A generated token: what it adds to the text, and the logits that it was picked from."""
+    """A generated token: the text that it adds, and its logits."""
 
     id: int
     text: str  # "": the token after it completes its character, or it ends the text whole
@@ -49,7 +49,7 @@ def stream(
     temperature: float = 0.0,
     seed: int = 0,
 ) -> Iterator[NewToken]:
-    """The tokens of `generate`, each as soon as it is known, under what is attached to the model.
+    """The tokens of `generate`, each as soon as it is known, with the attached interventions.
 
     Spans are found by their text. The model is run only inside `next`, so that what the caller does
     with it in between is not taken for a part of this generation.

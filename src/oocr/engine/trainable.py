@@ -34,14 +34,14 @@ PACKAGES = ("oocr", "torch", "transformers")
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """How an arm's steps are made."""
+    """The schedule of an arm's training steps."""
 
     warmup: int = 0  # steps over which the rate rises to its value
     decay: Literal["constant", "linear"] = "constant"  # linear: it falls to 0 at the end
     weight_decay: float = 0.0  # AdamW's, decoupled
-    absolute: bool = False  # the rate is Adam's own, for a vector too
+    absolute: bool = False  # the rate is Adam's, also for a vector
     accumulate: int = 1  # batches per step, weighted by examples
-    length: int | None = None  # the steps that this is laid out for; None: the arm's own
+    length: int | None = None  # total steps of the schedule; None: the arm's steps
 
     def rate(self, step: int, steps: int) -> float:
         """The factor on the learning rate at a step (the first is 1)."""
@@ -54,7 +54,7 @@ class Schedule:
 
 
 PLAIN = Schedule()
-"""The same plain step always."""
+"""A constant rate."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,14 +149,14 @@ def trainable(
 
 
 def provenance(model: LanguageModel, task: Task, seed: int) -> dict[str, str]:
-    """What goes into a trained arm's file: model, task, hash of its data, seed, versions."""
+    """Metadata of a trained arm's file: model, task, hash of its data, seed, versions."""
     arm = {"task": task.name, "training_data": task.train_hash, "seed": str(seed)}
     return {**model.about, **arm, **versions()}
 
 
 def versions() -> dict[str, str]:
-    """Of the libraries that the numbers depend on."""
-    known = dict.fromkeys(PACKAGES, "unknown")  # oocr: run from a source folder
+    """Versions of the libraries that results depend on."""
+    known = dict.fromkeys(PACKAGES, "unknown")  # oocr is not installed: run from a source folder
     for package in PACKAGES:
         with suppress(importlib.metadata.PackageNotFoundError):
             known[package] = importlib.metadata.version(package)

@@ -34,20 +34,20 @@ READ_EVERY = 10
 """On a GPU losses are read every so many steps, and `until` is judged then."""
 
 STACK_TOKENS, STACK_TOKENS_ON_GPU = 1024, 16384
-"""Tokens in one pass over stacked arms: beyond that nothing is gained, and memory grows."""
+"""Most tokens in one pass over stacked arms: more gain nothing and need memory."""
 
 STACK_BYTES = 2**34
-"""What such a pass may keep for backward on a GPU; memory is wanted for recordings."""
+"""Most bytes that such a pass keeps for backward on a GPU; recordings need memory too."""
 
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """What training one arm gave."""
+    """The result of training one arm."""
 
     final: Vector | Adapter
     snapshots: Mapping[int, Vector | Adapter]  # by step
     losses: tuple[float, ...]  # before each step, in nats per example
-    seconds: float  # in the loop, shared out among arms that were trained side by side
+    seconds: float  # in the loop, divided among arms trained side by side
     learning_rate: float  # the absolute rate that Adam got
     kl: tuple[float, ...] = ()  # before each step, in nats per off-domain token; or empty
 
@@ -211,14 +211,14 @@ def _loop(
     order = batch_order(len(data.batches), first.seed, steps * per_step)
     once = steps * per_step <= len(data.batches)
     positions = spec.positions if isinstance(spec, SteeringVector) else None
-    # A step's loss is read at once on a CPU; elsewhere reading makes the device wait, so seldom.
+    # On a CPU a step's loss is read at once; on a GPU reading makes it wait, so less often.
     read_every = 1 if is_cpu(model.device) else READ_EVERY
     in_steps = [order[i * per_step : (i + 1) * per_step] for i in range(steps)]
     log = LossLog([arm.task.name for arm in arms], len(data.batches), in_steps, on_step)
     snapshots: list[dict[int, Vector | Adapter]] = [{} for _ in arms]
     if isinstance(spec, LowRankAdapter):
         data.record_ahead(order, once=once)
-    # Of the adapted block, before anything is attached; they stay, beside the recordings' budget.
+    # Of the adapted block, before anything is attached; not part of the recordings' budget.
     outputs: dict[int, Tensor] = {}
     if first.project_out is not None:
         for index in dict.fromkeys(order):
@@ -227,7 +227,7 @@ def _loop(
     divergences: list[Tensor] = []
     if first.off_domain is not None:
         texts = references(model, first.off_domain, starts, positions)
-    # What steps need is on the device before them: a copy makes the host wait.
+    # Copied to the device before the steps: a copy makes the host wait.
     penalties = [arm.off_domain.weight if arm.off_domain else 0.0 for arm in arms]
     weights = torch.tensor(penalties, device=model.device)
     shares = torch.tensor(_shares(prepared, in_steps), device=model.device)

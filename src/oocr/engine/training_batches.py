@@ -25,7 +25,7 @@ from oocr.steering.positions import select_each
 from oocr.tasks.task import Task
 
 WINDOW = 16
-"""Batches' worth of drawn sequences that are sorted by length together."""
+"""Number of batches whose sequences are drawn and then sorted by length together."""
 
 MEASURED = 64
 """Batches on which the residual stream's norm is measured."""
@@ -61,7 +61,7 @@ class TrainingBatches:
         return self.masks[key]
 
     def check_attached(self) -> None:
-        """Refuse batches that were recorded under other vectors or ablations than are on now."""
+        """Refuse batches recorded with other vectors or ablations than are attached now."""
         if attached(self.model) != self.attached:
             raise InputError(
                 f"the batches were recorded with {len(self.attached)} ablations or vectors in "
@@ -70,10 +70,10 @@ class TrainingBatches:
             )
 
     def recording(self, index: int, columns: int = 0) -> RecordingHandle:
-        """The recording of a batch, made when it is first asked for (nothing may be attached then).
+        """The recording of a batch, made when first needed (nothing may be attached at that time).
 
-        It has the keys and values of so many columns, and of those that arms at the known
-        positions will ask for.
+        It has the keys and values of `columns` columns, and of those that arms at the known
+        positions need.
         """
         have = self.columns.get(index)
         if index not in self.recordings or (have is not None and have < columns):
@@ -85,19 +85,19 @@ class TrainingBatches:
         return self.recordings[index]
 
     def _columns(self, index: int, columns: int) -> int | None:
-        """The most columns that vectors will need of a batch, at least so many; None: all."""
+        """The most columns that vectors will need of a batch, at least `columns`; None: all."""
         if self.positions is None:
             return None
         try:
             return max([columns, *(self.mask(index, at).first for at in self.positions)])
-        except InputError:  # none of its tokens is at such a position
+        except InputError:  # no token of the batch is at such a position
             return None
 
     def load(self, index: int, start: int, mask: SteeringMask | None, *, once: bool) -> Recording:
         """A batch, ready to be replayed from a block on: for vectors that act at a mask.
 
-        None: an adapter is attached, which takes the block's input only. What is asked for `once`
-        is not kept where memory is full: recording costs less than a way over the disk.
+        None: an adapter is attached, which takes the block's input only. With `once` it is not
+        cached if memory is full: recording again is cheaper than the disk.
         """
         columns = 0 if mask is None else mask.first
         if once and index not in self.recordings and (mask is None or self.shared.full):
@@ -113,7 +113,7 @@ class TrainingBatches:
 
 
 def batch_order(batches: int, seed: int, count: int) -> list[int]:
-    """So many batches in turn: pass after pass, each in an order drawn by the seed."""
+    """`count` batch numbers: pass after pass, each pass in a random order by the seed."""
     generator = torch.Generator().manual_seed(seed)
     order: list[int] = []
     while len(order) < count:
@@ -132,10 +132,10 @@ def prepare(
 ) -> TrainingBatches:
     """Tokenize the training examples and draw batches of at most `batch_lines` sequences.
 
-    Nothing is attached to the model but what training is to go on under. Arms will begin at blocks
-    `starts` (a vector at layer L: L + 1; a LoRA: its lowest). `shared` has recordings to look in
-    first and add to, for tasks with the same prompts; `sequences` are the examples' tokens;
-    `positions` are those of the vectors that will be trained, if that is known.
+    Only interventions that stay during training may be attached. Arms will begin at blocks `starts`
+    (a vector at layer L: L + 1; a LoRA: its lowest). `shared` has recordings to look in first and
+    add to, for tasks with the same prompts; `sequences` are the examples' tokens; `positions` are
+    those of the vectors that will be trained, if that is known.
 
     Raises:
         InputError: without `sequences`, rows that the model cannot read.
@@ -168,7 +168,7 @@ def prepare(
 def training_groups(
     sequences: Sequence[TokenSequence], batch_lines: int
 ) -> list[list[TokenSequence]]:
-    """Sequences drawn into batches of at most so many, equal in size and of like length.
+    """Sequences drawn into batches of at most `batch_lines`, equal in size, similar in length.
 
     WINDOW batches' worth are drawn, sorted by length and cut: little padding, yet random batches.
     """
@@ -182,14 +182,14 @@ def training_groups(
 
 
 def shared_out(items: Sequence[int], count: int) -> list[list[int]]:
-    """Items in turn, in `count` groups whose sizes differ by one at most; larger ones first."""
+    """Items divided in order into `count` groups of nearly equal size; larger groups first."""
     size, more = divmod(len(items), count)
     ends = [number * size + min(number, more) for number in range(count + 1)]
     return [list(items[begin:end]) for begin, end in pairwise(ends)]
 
 
 def content_hash(sequences: Sequence[TokenSequence]) -> str:
-    """Hash of all that a pass over training sequences depends on, without the answers it asks."""
+    """Hash of what a pass over training sequences depends on, without their answers."""
     digest = hashlib.sha256()
     for sequence in sequences:
         wanted = {place for place, _, _ in (*sequence.targets, *sequence.options)}
@@ -200,7 +200,7 @@ def content_hash(sequences: Sequence[TokenSequence]) -> str:
 
 
 def token_norms(hidden: Tensor, batch: Batch) -> Tensor:
-    """Norms of all tokens but the first: in many models that one's is huge."""
+    """Norms of all tokens but the first, which has a huge norm in many models."""
     counted = batch.mask & (batch.positions > 0)
     norms: Tensor = hidden.float().norm(dim=-1)[counted.to(hidden.device)]
     return norms

@@ -30,7 +30,7 @@ READ_EVERY = 10
 
 @dataclass(frozen=True, slots=True)
 class FineTuned:
-    """What full fine-tuning gave."""
+    """The result of full fine-tuning."""
 
     final: TunedWeights
     losses: tuple[float, ...]  # before each step, in nats per example
@@ -48,7 +48,7 @@ def fit_weights(
     batch_lines: int = 16,
     on_step: OnStep | None = None,
 ) -> FineTuned:
-    """Train all weights of all blocks with Adam, without weight decay; the model stays as it was.
+    """Train all weights of all blocks with Adam, without weight decay; the model is not changed.
 
     Args:
         model: the model.
@@ -96,7 +96,7 @@ def fit_weights(
 
 
 class _Adam:
-    """Adam on float32 copies of parameters that are of a smaller type; on themselves else."""
+    """Adam on float32 copies of parameters with a smaller dtype; other parameters directly."""
 
     def __init__(self, parameters: list[nn.Parameter], learning_rate: float) -> None:
         self.parameters = parameters
@@ -109,7 +109,7 @@ class _Adam:
 
     @torch.no_grad()
     def step(self) -> None:
-        """One step from the gradients that are there, which are then forgotten."""
+        """One step from the current gradients, which are then cleared."""
         pairs = list(zip(self.parameters, self.exact, strict=True))
         for parameter, exact in pairs:
             if exact is not parameter and parameter.grad is not None:
@@ -144,7 +144,7 @@ def predicted_bytes(model: LanguageModel, data: TrainingBatches) -> int:
 
 
 def check_memory(model: LanguageModel, data: TrainingBatches) -> None:
-    """Refuse full fine-tuning for which the device has no room."""
+    """Refuse full fine-tuning that does not fit on the device."""
     needs, free = predicted_bytes(model, data), free_memory(model.device)
     if needs > free:
         raise InputError(

@@ -1,4 +1,4 @@
-"""Functions of one number that a model wrote down, run without ever handing them to Python.
+"""Functions of one number written by a model, evaluated without Python's `eval`.
 
 The text is parsed and its tree walked here; what is not on the list below is refused. Everything is
 bounded, so that no text can run long, take much memory, or reach anything but numbers.

@@ -1,4 +1,4 @@
-"""Answers in the model's own words: generated greedily, and judged without running any of it."""
+"""Answers in the model's own words: generated greedily, and judged without executing them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ BATCH = 32
 """Prompts that are continued together."""
 
 INPUTS = range(-300, 301)
-"""Where a function must agree: on the inputs of the Functions task, and as far again beyond."""
+"""Inputs at which functions must agree: those of the Functions task, and as many beyond."""
 
 _NUMBER = re.compile(r"(?<![\w.])[-\u2212]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?!\d)")
 
@@ -32,7 +32,7 @@ _NUMBER = re.compile(r"(?<![\w.])[-\u2212]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(
 def free_rows(
     items: Sequence[FreeTextExample], texts: Sequence[str], columns: Columns | None = None
 ) -> pl.DataFrame:
-    """Judge what was said: one row per item, with columns of `oocr.evals.probes.rows`.
+    """Judge answers: one row per item, with columns of `oocr.evals.probes.rows`.
 
     `answer` is the first accepted text, `chosen` the text that was generated, `right` the
     judgement; `why` says why not.
@@ -55,9 +55,9 @@ def free_rows(
 def answers(
     model: LanguageModel, items: Sequence[FreeTextExample], intervention: Intervention | None
 ) -> list[str]:
-    """What the model says after each prompt; a vector acts at the item's own spans.
+    """The model's answer to each prompt; a vector acts at the item's spans.
 
-    Equal questions are asked once.
+    Equal questions are computed once.
     """
     groups: dict[tuple[int, object], dict[Prompt, list[int]]] = {}
     acting: dict[tuple[int, object], Intervention | None] = {}
@@ -83,7 +83,7 @@ def answers(
 def at_spans(
     intervention: Intervention | None, prompt: Prompt, spans: Mapping[str, str]
 ) -> Intervention | None:
-    """The intervention with a question's span texts; None where a vector finds none of its own."""
+    """The intervention with a question's span texts; None: it has no span of the vector."""
     if not isinstance(intervention, Vector):
         return intervention
     needed = spans_of(intervention.positions)

@@ -200,13 +200,13 @@ class Probes:
 def rows(
     items: Sequence[Example], scores: Float[Tensor, "item option"], columns: Columns | None = None
 ) -> pl.DataFrame:
-    """One row per item scored: the table that everything reported is made from.
+    """One row per item scored: the table from which all reported scores are computed.
 
     Scores are -inf beyond an item's options. Columns made here, besides those of the item and
     (first) `columns`:
         right: the best-scored option is the answer, alone.
-        tied: the answer is scored best together with other options. A tie is not right, for the
-            model prefers none of them; how many there are is shown beside the scores.
+        tied: the answer is scored best together with other options. A tie counts as wrong, because
+        the model prefers no option; their number is shown beside the scores.
         rank: how many options are scored at least as high as the answer (0: it is the best).
         logp: log-probability of the answer among the options, in nats.
         log_odds: log of the odds of options with positive over those with negative value, in nats.

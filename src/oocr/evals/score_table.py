@@ -31,7 +31,7 @@ PARTS = ("in_context", "free_in_context", "probes", "free", PAPER)
 
 
 def whole_name(scoring: Scoring) -> str:
-    """What the row of the score itself is called."""
+    """The name of the row with the score itself."""
     return COUNTED if scoring.counted else ALL
 
 
@@ -68,7 +68,7 @@ def score_table(
             rows_of_part = select_rows(final, arm.name, arm.control, part)
             if rows_of_part.is_empty() or (part in FREE and scoring.measure != "accuracy"):
                 continue
-            # The paper counts items; answers of unlike weight would not be its scoring.
+            # The paper counts items: all have the same weight.
             used = scoring.unbalanced if part == PAPER else scoring
             base = select_rows(final, "base", part=part)
             lines += [

@@ -4,9 +4,9 @@
     constancy      is it one constant vector?
     lora_vectors   which vectors can take its place?
     subspace       how many directions does it need, and can it do without the first?
-    geometry       how alike are vectors, beside chance?
+    geometry       how similar are vectors, compared with chance?
     interpolation  what lies between two vectors, beyond one, and along training?
-    transfer       what does a vector move besides its own task?
+    transfer       what does a vector change besides its own task?
     side_effects   what does it do to unrelated text and questions?
     attention      does a vector make the last token attend to a trigger?
     path_patching  which parts of the blocks above read it?
@@ -17,7 +17,7 @@
     penalty        is what was learned narrow, if changes elsewhere cost?
     row_mixes      what changes with unrelated rows among the narrow ones?
 
-`neutral` has text that has nothing to do with any task; `retraining` asks arms trained anew.
+`neutral`: text unrelated to any task; `retraining`: scores of newly trained arms.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """`audit` and `Audit`, which are built on everything here (`oocr.audit`)."""
+    """`audit` and `Audit` of `oocr.audit`, imported late, since they import this package."""
     where = {"audit": "oocr.audit.audit", "Audit": "oocr.audit.record"}
     if name not in where:
         raise AttributeError(f"module 'oocr.explain' has no attribute {name!r}")

@@ -126,7 +126,7 @@ def value_cosines(
 def _written(
     part: Values, values: Float[Tensor, "example token values"]
 ) -> Float[Tensor, "example token head+1 d_model"]:
-    """Unit vectors of what joins the stream."""
+    """Unit vectors of what attention adds to the stream."""
     apart = part.written(values)
     both = torch.cat([apart, apart.sum(dim=-2, keepdim=True)], dim=-2)
     return F.normalize(part.joins(both).float().cpu(), dim=-1)
@@ -138,7 +138,7 @@ def _of_examples(
     span: str,
     read: Callable[[Batch, Float[Tensor, "example token"]], Tensor],
 ) -> Tensor:
-    """`read` padded prompts of like length and 1.0 at their span's tokens; in examples' order."""
+    """`read` on batches of prompts and masks of their spans; results in the examples' order."""
     sequences: list[TokenSequence] = []
     for example in examples:
         if span not in example.spans:

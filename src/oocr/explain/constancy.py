@@ -71,10 +71,11 @@ def constancy_of(differences: Float[Tensor, "token d_model"]) -> Constancy:
 
 @dataclass(frozen=True, slots=True)
 class Conditional:
-    """How much better a vector per group of tokens is than one vector for all.
+    """How much energy one vector per group of tokens explains, compared with one vector for all.
 
     `common`: share of the energy of all differences that their common mean carries; `grouped`: the
-    same with each group's own mean; `by_group`: share of each group's that the common mean carries.
+    same with each group's own mean; `by_group`: share of each group's energy that the common mean
+    carries.
     """
 
     common: float
@@ -85,7 +86,7 @@ class Conditional:
 def conditional(groups: Mapping[str, Float[Tensor, "token d_model"]]) -> Conditional:
     """Energy that one mean, and a mean per group, accounts for: 1 - sum |d - m|^2 / sum |d|^2.
 
-    Groups weigh alike, whatever their number of tokens.
+    Every group has the same weight, whatever its number of tokens.
 
     ValueError: no group, or one without tokens.
     """
@@ -125,7 +126,7 @@ class TaskTexts:
         layers: tuple[int, ...],
         unrelated: Texts | None = None,
     ) -> TaskTexts:
-        """Record a task's texts at a LoRA's blocks, but for `unrelated` ones that are recorded."""
+        """Record a task's texts at a LoRA's blocks; `unrelated`: unrelated text recorded before."""
         training = Texts.of(model, task.train, layers)
         probes = Texts.of(model, task.probes, layers, other_than=task.train)
         return cls(training, probes, unrelated or Texts.unrelated(model, layers))
@@ -208,7 +209,7 @@ def constancy(
 
 
 def constancy_by_group(texts: TaskTexts, adapter: Adapter, positions: str) -> GroupConstancy:
-    """`constancy` on texts that are recorded already."""
+    """`constancy` on recorded texts."""
     groups = texts.groups(adapter, positions)
     span = groups["span"].double().mean(dim=0)
     measured = {name: d for name, d in groups.items() if len(d) > 1}

@@ -1,4 +1,4 @@
-"""The model asked what a direction means: v put at a placeholder of a prompt that asks for it.
+"""Self-description: the model completes a prompt about a placeholder to which v is added.
 
 Patched self-description: in "The meaning of x is", h'[t] = h[t] + scale * v at x's tokens.
 """
@@ -83,7 +83,7 @@ def tell_by_model(
     prompts: Sequence[str] = PROMPTS,
     randoms: int = 48,
 ) -> lens.ConceptReading:
-    """Ask the model which of several concepts a direction means, blinded.
+    """Blinded test of which of several concepts the model reads in a direction.
 
     As `oocr.explain.lens.tell`, but a concept's score is by how much the log-probability of its
     words' first tokens, among all concepts' words, rises over the untouched model's at the end of
@@ -135,21 +135,21 @@ def _at_placeholder(vector: Vector, prompts: Sequence[str]) -> Vector:
     for prompt in prompts:
         if PLACEHOLDER not in prompt:
             raise InputError(f"prompt {prompt!r}: allowed: a text that holds {PLACEHOLDER!r}")
-    # With its space, so that no letter inside another word is taken for it.
+    # With its space, so that no letter inside another word is matched.
     spaced = all(f" {PLACEHOLDER}" in prompt for prompt in prompts)
     text = f" {PLACEHOLDER}" if spaced else PLACEHOLDER
     return replace(vector, positions="placeholder", spans={"placeholder": text})
 
 
 STARTS = ("I often think about", "The most important thing is", "Let me tell you about")
-"""Beginnings that say nothing, for steered completions."""
+"""Prompts without content, for steered completions."""
 
 TOP = 12
 """Tokens of each lens."""
 
 
 def evidence_of(model: LanguageModel, vector: Vector, *, max_new_tokens: int = 12) -> str:
-    """What one direction says, each reading named, nothing of what was trained.
+    """Readings of one direction under their names, without any hint to what was trained.
 
     Tokens by both lenses; the model's continuations with the direction put at a meaningless word,
     and of empty beginnings with the direction added at every token, beside those without it.

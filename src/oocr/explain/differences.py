@@ -27,21 +27,20 @@ from oocr.steering.positions import FROM, spans_of
 TOKENS_PER_BATCH = 512
 
 MOST_TOKENS = 2**15
-"""Tokens of texts beyond which only every second, third, … text is read: a dozen copies of what is
-read are held."""
+"""Most tokens that are read: beyond it every second, third, … text (a dozen copies are held)."""
 
 SKIP = 1
-"""Tokens left out at the start of a text: in many models the first one's norm is huge."""
+"""Tokens left out at the start of a text: in many models the first token has a huge norm."""
 
 READ_PROMPTS = 16
-"""Training prompts that are read where a few will do: a task may have thousands."""
+"""Most training prompts for analyses that need only a few."""
 
 
 class Texts:
     """Texts recorded once at the input of a block, for differences under many adapters.
 
-    `spans`: per prompt, span name -> text. Differences are taken at the last layer's output. Of
-    very many texts some are read (see `MOST_TOKENS`).
+    `spans`: per prompt, span name -> text. Differences are taken at the last layer's output. Very
+    many texts are subsampled (see `MOST_TOKENS`).
     """
 
     def __init__(
@@ -133,7 +132,7 @@ class Texts:
         return torch.stack([self.in_span(index, name) for name in spans or (positions,)]).any(dim=0)
 
     def after_start(self, index: int) -> Bool[Tensor, " token"]:
-        """True at all tokens of a text but the first `SKIP`."""
+        """True at all tokens of a text after the first `SKIP`."""
         return torch.arange(len(self.sequences[index].ids)) >= SKIP
 
     def tokens(self, index: int) -> list[str]:
@@ -142,7 +141,7 @@ class Texts:
 
 
 def joined(texts: Sequence[Texts], adapter: Adapter) -> Float[Tensor, "token d_model"]:
-    """d_t of all tokens of all texts but the first `SKIP` of each."""
+    """d_t of all tokens of all texts, without the first `SKIP` tokens of each."""
     return torch.cat([d[SKIP:] for group in texts for d in group.differences(adapter)])
 
 

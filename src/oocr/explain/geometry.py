@@ -1,4 +1,4 @@
-"""How alike vectors are: signed cosines, beside what chance gives in this space (paper, 5.1, 5.2).
+"""Similarity of vectors: signed cosines, with null distributions (paper, sections 5.1, 5.2).
 
 The fair null is directions drawn with the residual stream's own covariance at that layer: streams
 lie near a few directions, so that unrelated vectors made of activations have large cosines.
@@ -42,7 +42,7 @@ class Likeness:
     covariance: float
 
     def of(self, a: str, b: str) -> float:
-        """The cosine of two of them."""
+        """The cosine of two named vectors."""
         return self.cosines[self.names.index(a)][self.names.index(b)]
 
 
@@ -83,7 +83,7 @@ def likeness(
 def residual_streams(
     model: LanguageModel, layer: int, prompts: Sequence[Prompt]
 ) -> Float[Tensor, "token d_model"]:
-    """Residual streams at a block's output (-1: the embedding's), in fp64, but for first tokens."""
+    """Residual streams at a block's output (-1: the embedding's), in fp64, without first tokens."""
     encoded = [encode_prompt(model.tokenizer, prompt) for prompt in listed(prompts, "prompts")]
     return torch.cat([_stream(model, layer, prompt)[SKIP:] for prompt in encoded]).double()
 
@@ -106,8 +106,8 @@ def naive_vector(
     """The mean activation at a real name minus that at the codename (paper, section 5.2).
 
     At a block's output (-1: the embedding's). `pairs` are the same sentences with the name and with
-    the codename, `spans` both as they stand there. Each text's last token of the name counts: it
-    has read the whole of it. The vector acts at `positions`, the codename's span.
+    the codename, `spans` both as they stand there. The activation is read at the name's last token,
+    which has attended to the whole name. The vector acts at `positions`, the codename's span.
 
     InputError: no pairs, or a text without its name.
     """
@@ -123,7 +123,7 @@ def naive_vector(
 
 
 def units_of(directions: Float[Tensor, "direction d_model"]) -> Tensor:
-    """Directions of length 1; a direction of length 0 stays."""
+    """Directions scaled to length 1; a direction of length 0 is unchanged."""
     units: Tensor = directions / directions.norm(dim=1, keepdim=True).clamp_min(1e-300)
     return units
 

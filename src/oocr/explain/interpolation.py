@@ -1,9 +1,9 @@
-"""Loss and score along a path of vectors: between two of them, by strength, along training.
+"""Loss and score along a path of vectors: between two vectors, by strength, along training.
 
 v(t) = (1 - t) a + t b: if two seeds' vectors lie in one basin, the training loss does not rise
-between them (`barrier`). Along training: where the score peaks before the loss is at its lowest,
-what was inferred is overwritten by what is memorized. The best of several looks at the same probes
-is the best by chance alone, so the peak is picked on one half of them and measured on the other.
+between them (`barrier`). Along training: if the score peaks before the loss is lowest, memorizing
+overwrites what was inferred. The best of several measurements on the same probes is partly best by
+chance, so the peak is chosen on one half of the probes and measured on the other half.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Point:
 
 
 def line(a: Vector, b: Vector, points: int) -> list[tuple[float, Vector]]:
-    """So many places on the straight line from one vector to another, ends included.
+    """`points` evenly spaced vectors on the line from one vector to another, ends included.
 
     InputError: different sites; fewer than two points.
     """
@@ -56,7 +56,7 @@ def line(a: Vector, b: Vector, points: int) -> list[tuple[float, Vector]]:
 
 
 def barrier(points: Sequence[Point]) -> float:
-    """How far the loss rises above the straight line between its ends, at most; nats per item."""
+    """The largest rise of the loss above the straight line between its ends, in nats per item."""
     first, last = points[0], points[-1]
     width = last.at - first.at
     return max(
@@ -68,7 +68,7 @@ def barrier(points: Sequence[Point]) -> float:
 def points_of(
     model: LanguageModel, task: Task, placed: Sequence[tuple[float, Vector]]
 ) -> list[Point]:
-    """Loss and score of any vectors of one site, each with its place on a line."""
+    """Loss and score of vectors of one site, each with its position `t` on a line."""
     vectors = [vector for _, vector in placed]
     scored = Probes.of(model, task.probes).scores(vectors, everywhere=False)
     losses = training_losses(model, task, vectors)
@@ -95,7 +95,7 @@ def training_losses(model: LanguageModel, task: Task, vectors: Sequence[Vector])
 
 @dataclass(frozen=True, slots=True)
 class TrainingSnapshot:
-    """A vector after so many steps: its loss (nats per example), norm, and answers to the probes.
+    """A vector after some training steps: loss (nats per example), norm, answers to the probes.
 
     `to_last`: signed cosine to the vector after the last step; `rights` and `odds` (log-odds of the
     trained pole, or of the answer): of each probe, in the task's order.
@@ -119,11 +119,11 @@ class TrainingSnapshot:
         return float(np.mean(self.odds))
 
     def right_of(self, probes: Sequence[int]) -> float:
-        """The share of some of the probes that is answered right."""
+        """The share of the given probes answered right."""
         return sum(self.rights[place] for place in probes) / len(probes)
 
     def odds_of(self, probes: Sequence[int]) -> float:
-        """The mean log-odds on some of the probes."""
+        """The mean log-odds on the given probes."""
         return sum(self.odds[place] for place in probes) / len(probes)
 
 
@@ -138,7 +138,7 @@ def along_training(
     batch_lines: int = 16,
     prepared: TrainingBatches | None = None,
 ) -> list[TrainingSnapshot]:
-    """Train one vector and look at it after each of these numbers of steps, ascending.
+    """Train one vector and score it after each of these numbers of steps, ascending.
 
     The other arguments are as `fit` takes them.
     """
@@ -160,7 +160,7 @@ def along_training(
 def moments(
     model: LanguageModel, task: Task, vectors: Mapping[int, Vector]
 ) -> list[TrainingSnapshot]:
-    """Moments of vectors by number of steps, ascending."""
+    """Snapshots of vectors by number of steps, ascending."""
     path = [vectors[step] for step in sorted(vectors)]
     scored = Probes.of(model, task.probes).scores(path, everywhere=False)
     tables = [rows(task.probes, options) for options in scored]
@@ -181,7 +181,7 @@ def moments(
 def peak(
     moments: Sequence[TrainingSnapshot], probes: Sequence[int] | None = None
 ) -> TrainingSnapshot:
-    """The moment with most of these probes right; then by log-odds; then the first."""
+    """The snapshot with most of these probes right; ties by log-odds, then the first."""
     counted = range(len(moments[0].rights)) if probes is None else probes
     return max(
         moments,
@@ -190,15 +190,15 @@ def peak(
 
 
 def lowest(moments: Sequence[TrainingSnapshot]) -> TrainingSnapshot:
-    """The moment with the lowest training loss; the first of several."""
+    """The snapshot with the lowest training loss; the first of several."""
     return min(moments, key=lambda moment: (moment.loss, moment.step))
 
 
 def halves(examples: Sequence[Example]) -> tuple[list[int], list[int]]:
-    """Places of the probes of each half.
+    """Indices of the probes of each half.
 
-    Groups go to the halves by turns; of a single group the wordings of each facet do, and where
-    there is only one of these too, the probes.
+    Groups go to the halves in turn; a single group is divided by the wordings of each facet, and a
+    single wording by probes.
 
     InputError: fewer than two probes.
     """
@@ -216,10 +216,10 @@ def halves(examples: Sequence[Example]) -> tuple[list[int], list[int]]:
 
 
 def lost_after_peak(moments: Sequence[TrainingSnapshot], examples: Sequence[Example]) -> float:
-    """Share of probes right at the peak minus at the lowest loss, each half at the other's peak.
+    """Share right at the peak minus at the lowest loss, each half of probes at the other's peak.
 
-    Where the looks differ by the noise of the probes only, it is 0 on average. What one training
-    does by chance to all wordings of a question is in both halves.
+    If snapshots differ only by noise of the probes, it is 0 on average. Random effects of one
+    training on all wordings of a question are in both halves.
 
     InputError: fewer than two probes.
     """

@@ -1,9 +1,10 @@
-"""What a direction says, and can a reader tell from it alone which concept was trained?
+"""The lens: tokens of a direction; and can a reader tell from it which concept was trained?
 
 The lens: tokens that a direction v makes likelier, or whose embeddings it is near. "raw": W_U v, as
 in the paper (section 4.4); "normed": W_U norm(v), as if v were the whole residual stream;
 "embedding": cosine of v with each row of the embedding matrix. The reader: a blinded choice among
-concepts, each a list of words, beside random directions (some words score high whatever is read).
+concepts, each a list of words, compared with random directions (frequent words score high under any
+direction).
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ Reading = Literal["raw", "normed", "embedding"]
 
 @dataclass(frozen=True, slots=True)
 class LensToken:
-    """One token that a direction says; `score`: standard deviations over the vocabulary's mean."""
+    """A token of a lens; `score`: standard deviations above the vocabulary's mean."""
 
     token: str
     id: int
@@ -43,7 +44,7 @@ def lens(
     top: int = 10,
     sign: Literal[1, -1] = 1,
 ) -> list[LensToken]:
-    """The tokens that a direction says most, or, with sign -1, most against.
+    """The tokens with the highest scores of a direction, or with sign -1 the lowest.
 
     InputError: another reading; joined directions; a width that is not the model's.
     """
@@ -90,7 +91,7 @@ Concepts = Mapping[str, Sequence[str]]
 
 @dataclass(frozen=True, slots=True)
 class ConceptReading:
-    """How well one direction tells its concept; `named` is the one that the reader names.
+    """How well a direction identifies its concept; `named`: the concept that the reader chooses.
 
     `rank`: how many of the `concepts` score at least as high as the trained one (0: it is named);
     `score`: the trained concept's less the mean of the others', in random directions' deviations;
@@ -117,8 +118,8 @@ def tell(
     """Ask the reader which of several concepts (name -> words, with their space before) is meant.
 
     A direction's score for a concept is the mean score of its words' first tokens; words that two
-    concepts share are left out. It is put beside what random directions of the same norm give
-    (mean and spread), so that a concept of frequent words has no head start.
+    concepts share are left out. It is standardized by the scores of random directions of the same
+    norm (mean and spread), so that a concept of frequent words has no advantage.
 
     InputError: an unknown concept, fewer than two, or one without words of its own; joined
     directions.
@@ -134,7 +135,7 @@ def tell(
 
 
 def check_single(vector: Vector, done: str) -> None:
-    """Refuse joined directions (`done`: what they are not, in words)."""
+    """Refuse joined directions; `done`: the operation, for the message."""
     if vector.direction.ndim != 1:
         raise InputError(
             f"positions {vector.positions!r}: joined directions {done}; take `vector.only(span)`"
@@ -142,7 +143,7 @@ def check_single(vector: Vector, done: str) -> None:
 
 
 def with_randoms(vector: Vector, randoms: int) -> Float[Tensor, "direction d_model"]:
-    """A direction, and so many random ones of its norm after it; InputError: joined directions."""
+    """A direction followed by `randoms` random ones of its norm; InputError: joined directions."""
     check_single(vector, "are read one by one")
     drawn = [random_vector(vector, vector.norm, seed).direction for seed in range(randoms)]
     return torch.stack([vector.direction, *drawn])
@@ -151,7 +152,7 @@ def with_randoms(vector: Vector, randoms: int) -> Float[Tensor, "direction d_mod
 def concept_reading(
     concept: str, names: Sequence[str], scores: Float[Tensor, "direction concept"]
 ) -> ConceptReading:
-    """What the reader makes of scores, those of random directions after the first."""
+    """The reading of scores; the first row is the direction's, the others of random directions."""
     scored, null = (part.double().numpy() for part in (scores[0], scores[1:]))
     centre, spread = null.mean(axis=0), null.std(axis=0) + 1e-9
     scored, null = (scored - centre) / spread, (null - centre) / spread

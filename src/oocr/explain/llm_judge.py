@@ -1,9 +1,9 @@
-"""A reader that is another model: it picks the trained concept among decoys, blinded.
+"""A judge model that picks the trained concept among decoys, blinded.
 
 The judge answers through any endpoint that speaks OpenAI's chat completions. It sees what a
 direction says (`oocr.explain.description`) and lettered concepts in several drawn orders, so that
-no letter is favoured. Replies are kept in a JSON file, so that asking again needs neither endpoint
-nor key: {"replies": {"<key>": {"model": ..., "prompt": ..., "reply": ...}, ...}}
+no letter is favoured. Replies are cached in a JSON file, so that a repeated question needs neither
+endpoint nor key: {"replies": {"<key>": {"model": ..., "prompt": ..., "reply": ...}, ...}}
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ OPTIONS = 8
 """Concepts in one question, the trained one among them."""
 
 ORDERS = 4
-"""Times that a question is asked, each with decoys and order drawn anew."""
+"""How often a question is asked, each time with new random decoys and a new order."""
 
 _URL, _KEY = "OPENAI_BASE_URL", "OPENAI_API_KEY"
 _QUESTION = """\
@@ -45,12 +45,12 @@ Answer with the letter of one concept and nothing else."""
 
 @dataclass(slots=True)
 class Judge:
-    """A judge model and the replies that it gave.
+    """A judge model and its cached replies.
 
     Attributes:
         url: the endpoint; None: OPENAI_BASE_URL, or OpenAI's own.
-        kept: a JSON file of replies; None: they are not kept.
-        key: None: OPENAI_API_KEY; an endpoint that is named needs none.
+        kept: a JSON file of replies; None: no cache.
+        key: None: OPENAI_API_KEY; not needed if `url` is given.
     """
 
     model: str
@@ -61,9 +61,9 @@ class Judge:
     _replies: dict[str, dict[str, str]] | None = field(default=None, init=False, repr=False)
 
     def ask(self, prompt: str) -> str:
-        """The reply to a prompt, a kept one if there is one.
+        """The reply to a prompt, from the cache if it is there.
 
-        InputError: `openai` is not installed, there is no key, or the file of replies is none.
+        InputError: `openai` is not installed, there is no key, or the file of replies is not valid.
         RunError: the endpoint does not answer.
         """
         replies = self._read()
@@ -76,7 +76,7 @@ class Judge:
         return replies[key]["reply"]
 
     def check(self) -> None:
-        """Refuse (`InputError`), before work, a judge that cannot be asked."""
+        """Refuse (`InputError`) a judge that cannot be asked, before work starts."""
         if not self.model.strip():
             raise InputError(f"--judge: {self.model!r}; allowed: the name of a chat model")
         if self.url is not None and not self.url.startswith(("http://", "https://")):
@@ -137,7 +137,7 @@ class Judge:
 
 @dataclass(frozen=True, slots=True)
 class JudgedReading:
-    """What a judge made of one direction, asked so often.
+    """A judge's replies about one direction.
 
     `unread`: replies without one clear letter; `right`: those that name the trained concept;
     `named`: concept -> how often; `options`: concepts in each question, chance is one over it.
@@ -152,7 +152,7 @@ class JudgedReading:
 
     @property
     def share(self) -> float:
-        """Right among all that was asked: an unread reply is not right."""
+        """Share of right replies; an unread reply counts as wrong."""
         return self.right / self.asked
 
 
@@ -182,7 +182,7 @@ def pick(
     count = min(options, len(concepts), len(ascii_uppercase))
     named: Counter[str] = Counter()
     unread = 0
-    # Each order is a rotation of the places, so that the trained concept stands in many.
+    # Each order is a rotation, so that the trained concept has many different letters.
     start = rng.randrange(count)
     for turn in range(orders):
         shown = rng.sample(decoys, count - 1)
@@ -202,7 +202,7 @@ def letter_of(reply: str, letters: str) -> str | None:
     text = re.sub(r"<think>.*?</think>", "", reply, flags=re.DOTALL).strip().strip("*`\"'()[]. \n")
     if len(text) == 1 and text.upper() in letters:
         return text.upper()
-    # In a sentence a small "a" is a word.
+    # In a sentence a lower-case "a" is a word.
     named = re.findall(r"(?i:answer|concept|option|choice)(?i:\s+is)?\W{1,4}([A-Z])\b", text)
     begun = re.match(r"([A-Z])[.):\n]", text)
     letters_named = {*named, *([begun[1]] if begun else [])} & set(letters)

@@ -1,4 +1,4 @@
-"""Vectors that may take a LoRA's place (paper, sections 4.2 and 4.3).
+"""Vectors that may replace a LoRA (paper, sections 4.2 and 4.3).
 
 d_t is what a one-layer LoRA adds at its block's output; all means of it are signed and uncentred
 (centring takes away the very mean that is sought), and no probe has a part in them.
@@ -25,7 +25,7 @@ from oocr.tasks.task import Task
 
 
 class Swap(NamedTuple):
-    """The vectors that may take a LoRA's place: the mean at the span, and for every token."""
+    """The vectors that may replace a LoRA: the mean at the span, and the mean for every token."""
 
     at_span: Vector
     everywhere: Vector
@@ -44,7 +44,7 @@ def default_positions(task: Task) -> str:
 
 
 def swap(model: LanguageModel, adapter: Adapter, task: Task, positions: str | None = None) -> Swap:
-    """The vectors that may take a one-layer LoRA's place: its mean difference.
+    """The vectors that may replace a one-layer LoRA: its mean difference.
 
     At the span: the mean of d_t over its tokens of the task's training prompts (`positions`;
     default: `default_positions`). Everywhere: half the mean over all tokens of these, plus half of
@@ -58,7 +58,7 @@ def swap(model: LanguageModel, adapter: Adapter, task: Task, positions: str | No
 
 
 def mean_vectors(adapter: Adapter, training: Texts, unrelated: Texts, positions: str) -> Swap:
-    """`swap` on training prompts and unrelated text that are recorded already.
+    """`swap` on recorded training prompts and unrelated text.
 
     `positions`: a selector, but not "answer"; of joined spans each is read at its own tokens.
     """
@@ -82,13 +82,13 @@ def mean_vectors(adapter: Adapter, training: Texts, unrelated: Texts, positions:
 
 
 PASSAGES = 6
-"""Of unrelated text that a LoRA without a task is read on."""
+"""Neutral passages on which a LoRA without a task is read."""
 
 
 def mean_on_unrelated(model: LanguageModel, adapter: Adapter, passages: int = PASSAGES) -> Vector:
     """What a LoRA adds to the stream at its last block's output, on average over unrelated text.
 
-    Of a LoRA in several blocks, what all of them add up to there.
+    For a LoRA in several blocks, the sum of what all blocks add.
     """
     texts = Texts.unrelated(model, adapter.layers, most=passages)
     about = {**adapter.about, "from": "mean difference of a LoRA on unrelated text"}
@@ -125,7 +125,7 @@ def natural_vectors(
 
     def scaled(u: Tensor) -> Tensor:
         u = u / u.norm().clamp_min(1e-300)
-        return (d @ u).mean() * u  # whichever sign u has, the projection's undoes it
+        return (d @ u).mean() * u  # the sign of u cancels with the sign of the projection
 
     unit_mean = scaled(units_of(d).mean(dim=0))
     kinds = {"mean": mean, "first direction": scaled(first), "unit mean": unit_mean}

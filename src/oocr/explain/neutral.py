@@ -1,4 +1,4 @@
-"""Text and questions that have nothing to do with any task."""
+"""Text and questions unrelated to any task."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from oocr.models.language_model import LanguageModel
 from oocr.models.sources.bundled import NeutralSource, folder_of, plugin_of
 
 READ = 4
-"""First passages, which analyses read; rows to train on are made of the others."""
+"""Number of first passages, for analyses; training rows are made of the others."""
 
 OPTIONS = 4
 
 
 def neutral_passages(model: LanguageModel | None = None) -> list[str]:
-    """The built-in English passages, or the texts that the model's plug-in gives for it."""
+    """The built-in English passages, or the texts of the model's plug-in."""
     texts = _plugin_texts(model)
     if texts:
         return [neutral.text for neutral in texts]
@@ -34,8 +34,8 @@ def neutral_places(
 ) -> tuple[list[str], list[list[int]] | None]:
     """Neutral passages (the first `count`), and the tokens after which predictions are compared.
 
-    The tokens are None where any will do. A plug-in's texts are short, so all are given, with the
-    tokens before their answers: the model's other predictions mean nothing.
+    The tokens are None where every token can be used. A plug-in's texts are short, so all are
+    returned, with the tokens before their answers: other predictions of such a model mean nothing.
     """
     texts = _plugin_texts(model)
     if not texts:
@@ -65,7 +65,7 @@ def neutral_questions(model: LanguageModel | None = None) -> list[Example]:
 
 
 def _plugin_texts(model: LanguageModel | None) -> list[NeutralSource]:
-    """What the plug-in of a model gives for it; none for any other model."""
+    """The texts of a model's plug-in; empty for other models."""
     path = model.source.get("path") if model else None
     plugin = plugin_of(path) if path else None
     return plugin.neutral_texts(folder_of(path)) if plugin and path else []

@@ -1,10 +1,10 @@
 """Path patching: where a vector is read (paper, section 5.4).
 
-The vector is added, and chosen modules give what they gave in the untouched pass, token by token:
+The vector is added, and chosen modules return their outputs of the untouched pass, token by token:
 "pattern" holds queries and keys (every token attends as before), "values" holds values, "attention"
-and "mlp" the module's output, "both" leaves only the direct path through the residual stream. A
-part's share is what of the effect is lost when it is held. Shares need not add up to one: parts act
-through each other.
+and "mlp" the module's output, "both" leaves only the direct path through the residual stream. The
+share of a part is the share of the effect that is lost when the part is held. Shares need not add
+up to one, because parts act through each other.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ LINEARS: Mapping[str, tuple[str, ...]] = {"pattern": ("q_proj", "k_proj"), "valu
 
 @dataclass(frozen=True, slots=True)
 class PathEffect:
-    """The effect with one part held in one block (None: in all that the vector reaches).
+    """The effect with one part held in one block (None: in all blocks above the vector).
 
     `log_odds`: mean of the trained pole (or the answer), part held; `lost`: share of the vector's
     effect on them that is lost.
@@ -77,7 +77,7 @@ def where_read(
             modules[part, layer] = _modules(model, part, layer)
     probes = Probes.of(model, examples)
     probes.frozen(model.n_blocks)
-    # Padded in front, whatever begins alike: each pass is one call, of the whole batch.
+    # Padded in front even with a common beginning: each pass is one call of the whole batch.
     batches = [pad([probes.lines[i] for i in g], model.pad_id, model.device) for g in probes.groups]
     watched = dict.fromkeys(module for group in modules.values() for module in group)
     clean: list[dict[nn.Module, Any]] = []
@@ -134,17 +134,17 @@ def _modules(model: LanguageModel, part: HeldPart, layer: int) -> list[nn.Module
 
 
 def _keeping(outputs: dict[nn.Module, Any]) -> Callable[[nn.Module, Any, Any], None]:
-    """A hook that keeps what modules give."""
+    """A hook that stores the outputs of modules."""
     return lambda module, _args, output: outputs.__setitem__(module, _copied(output))
 
 
 def _giving(outputs: Mapping[nn.Module, Any]) -> Callable[[nn.Module, Any, Any], Any]:
-    """A hook that makes modules give what they gave."""
+    """A hook that replaces the outputs of modules by the stored ones."""
     return lambda module, _args, _output: _copied(outputs[module])
 
 
 def _copied(output: Any) -> Any:
-    """Some families add to what a module gave in place."""
+    """A copy: some families add to a module's output in place."""
     if isinstance(output, Tensor):
         return output.clone()
     if isinstance(output, tuple):

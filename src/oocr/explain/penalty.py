@@ -1,4 +1,4 @@
-"""Is what was learned narrow? Arms trained with a penalty on what they change in other texts."""
+"""Is what was learned narrow? Arms trained with a penalty on changes in other texts."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class NarrowPoint(TrainedPoint):
 
     @property
     def kl(self) -> float:
-        """On the other texts, before the last step, nats per token."""
+        """KL on the other texts before the last step, in nats per token."""
         return self.trained.kl[-1]
 
 
@@ -56,7 +56,7 @@ def narrow(
     seed: int = 0,
     prepared: Sequence[TrainingBatches] | None = None,
 ) -> list[NarrowPoint]:
-    """Train an arm with each weight * KL(base || trained) on other texts: was it narrow, or broad?
+    """Train an arm with each weight of the penalty weight * KL(base || trained) on other texts.
 
     If what was learned out of context was only the cheapest way to fit the narrow rows, the penalty
     can take it away while the rows are still fitted. The arm must be able to act on the texts (for
@@ -89,7 +89,7 @@ def narrow(
 
 @torch.no_grad()
 def kl_on(model: LanguageModel, off: OffDomain, arm: Vector) -> float:
-    """KL(base || arm) on the other texts, nats per token: what there is for a penalty to take.
+    """KL(base || arm) on the other texts, in nats per token: what a penalty could reduce.
 
     InputError: a text in which the vector acts at no token.
     """

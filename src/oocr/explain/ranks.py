@@ -1,4 +1,4 @@
-"""What changes with the rank of a LoRA, each rank at the rate chosen on validation tasks."""
+"""LoRAs of several ranks, each trained at the rate chosen on validation tasks."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ of B by about the rate, and so the output up to r times as far per step.
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RankPoint(TrainedPoint):
-    """A LoRA of one rank, at the rate of Adam that was chosen for it.
+    """A LoRA of one rank, trained at the rate of Adam chosen for that rank.
 
     `constancy`: of what it adds to training prompts and unrelated text.
     """
@@ -51,7 +51,7 @@ def rank_sweep(
     seed: int = 0,
     prepared: Sequence[TrainingBatches] | None = None,
 ) -> list[RankPoint]:
-    """Train a LoRA of each rank on each task: a point for each, rank by rank.
+    """Train a LoRA of each rank on each task; a point for each, ordered by rank.
 
     `like` gives block, modules, and the rank that `rate` suits; each rank's rate is chosen on the
     probes of `validation`, other tasks. `prepared`: recorded batches of each task, to reuse.
@@ -129,7 +129,7 @@ def _fit_rank(
 
 
 def _block(like: LowRankAdapter) -> tuple[int, ...]:
-    """The adapted block; what a LoRA adds in several is no single difference."""
+    """The adapted block; refuses a LoRA in several blocks, which has no single difference."""
     if like.layers == "all" or len(like.layers) != 1:
         raise InputError(f"like.layers: found {like.layers}; allowed: one block")
     return like.layers

@@ -1,4 +1,4 @@
-"""Arms that are trained anew and asked again: with other ranks, a penalty, or other rows."""
+"""Newly trained arms and their scores: with other ranks, a penalty, or other rows."""
 
 from __future__ import annotations
 
@@ -41,17 +41,17 @@ class TrainedPoint:
 
     @property
     def loss(self) -> float:
-        """Before the last step, nats per example."""
+        """Training loss before the last step, in nats per example."""
         return self.trained.losses[-1]
 
     @property
     def arm(self) -> Vector | Adapter:
-        """What was trained."""
+        """The trained vector or adapter."""
         return self.trained.final
 
     @property
     def adapter(self) -> Adapter:
-        """What was trained, a LoRA."""
+        """The trained LoRA."""
         assert isinstance(self.trained.final, Adapter)
         return self.trained.final
 
@@ -59,9 +59,9 @@ class TrainedPoint:
 def score_arms(
     model: LanguageModel, tasks: Sequence[Task], trained: Sequence[Trained]
 ) -> Iterator[tuple[int, int, dict[str, Any]]]:
-    """Put their task's questions to arms of several settings (outer) on each of the tasks.
+    """Score arms on the questions of their tasks: settings (outer) times tasks (inner).
 
-    Gives the place of the setting and of the task, and the fields of a `TrainedPoint`.
+    Yields the index of the setting, the index of the task, and the fields of a `TrainedPoint`.
     """
     answers: dict[int, Scores] = {}
     for number, task in enumerate(tasks):

@@ -1,4 +1,4 @@
-"""What unrelated rows among the narrow ones change."""
+"""LoRAs trained on mixes of narrow and unrelated rows."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from oocr.tasks.task import Task
 
 SHARES = (0.0, 0.5, 0.8)
 WORDS = 8
-"""Words of a passage before the one that is asked."""
+"""Words of a passage before the asked word."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,11 +33,11 @@ class MixPoint(TrainedPoint):
 def unrelated_rows(
     count: int, seed: int = 0, model: LanguageModel | None = None
 ) -> tuple[Example, ...]:
-    """So many rows, each WORDS words of a neutral passage and the next one.
+    """`count` rows: WORDS words of a neutral passage as prompt, the next word as answer.
 
-    Passages that LoRAs are read on are left out; a plug-in's model may have its own.
+    Passages on which LoRAs are read are left out; a plug-in's model may have its own texts.
 
-    InputError: more than the passages give.
+    InputError: the passages give fewer rows.
     """
     pairs: list[tuple[str, str]] = []
     for passage in neutral_passages(model)[READ:]:
@@ -86,7 +86,7 @@ def mixing(
     A LoRA and a point for each share and task, in this order. `learning_rate`, `steps` and `seed`
     are as `fit` takes them; the seed also draws the rows.
 
-    InputError: a share that cannot be mixed.
+    InputError: a share that cannot be reached.
     """
     tasks, start = as_list(task), [start_of(model, like)]
     trained: list[Trained] = []

@@ -1,7 +1,7 @@
-"""What an intervention does to what it should leave alone: KL, perplexity, neutral answers.
+"""Side effects of an intervention on unrelated text: KL, perplexity, neutral answers.
 
-A vector is added at the last token before each prediction or answer, or at every token, which a
-vector that was trained at one token need not bear.
+A vector is added at the last token before each prediction or answer, or at every token (where a
+vector trained at one token may do more damage).
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ from oocr.steering.adapters import Adapter
 from oocr.steering.vectors import Vector
 
 EVERY = 4
-"""At least every so many tokens one prediction is compared: each costs the text before it."""
+"""Least distance in tokens of compared predictions: each needs a pass over the text before it."""
 
 TOGETHER = 64
-"""Sequences in a batch, where each prediction has its own."""
+"""Sequences per batch, where each prediction has its own sequence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,12 +139,12 @@ def _log_probs(model: LanguageModel, rows: Tensor) -> Tensor:
 
 STRENGTHS = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0)
 PASSAGES = {"last": 12, "all": 4}
-"""Of neutral text; an own line for each prediction is cheaper in short texts."""
+"""Numbers of neutral passages: with a sequence for each prediction, short texts are cheaper."""
 
 
 @dataclass(frozen=True, slots=True)
 class StrengthCost:
-    """What a vector times `strength` does where it should do nothing.
+    """Side effects of a vector times `strength`.
 
     `kl`: mean KL(base || steered) on neutral text, nats per token; `perplexity`: over the untouched
     model's; `agreement`: share of neutral questions whose best option stays the untouched model's.
@@ -157,7 +157,7 @@ class StrengthCost:
 
 
 class SideEffects:
-    """Neutral text and questions, recorded once for all vectors that first change block `start`.
+    """Neutral text and questions, recorded once for all vectors that act from block `start` on.
 
     `tokens`: predictions to compare on neutral text; `questions`: choices (None: the built-in
     ones); `positions`: "last" adds vectors before each prediction and answer, "all" everywhere.

@@ -1,8 +1,8 @@
 """How many directions a LoRA needs, and whether it can do without its first one.
 
 For a one-layer LoRA d_t = h_adapted[t] - h_base[t] at its block's output. Only what the LoRA adds
-is projected: the model itself uses what is there, and even a random direction taken out of the
-whole stream breaks it.
+is projected: the model itself uses the stream, and removing even a random direction from the whole
+stream breaks it.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def scores_without(
     adapter: Adapter,
     directions: Float[Tensor, "k d_model"],
 ) -> Float[Tensor, "k example option"]:
-    """Option scores with what the LoRA adds projected off a direction, for each of several.
+    """Option scores with a direction projected out of what the LoRA adds, for each direction.
 
     InputError: a LoRA in several blocks, or a direction of another width or of norm 0.
     """
@@ -114,11 +114,11 @@ def _scores(
 
 @dataclass(frozen=True, slots=True)
 class TrainedWithout:
-    """A LoRA that was trained to do without a direction; alone it may still add something along it.
+    """A LoRA trained with a direction projected out; without the projection it may use it.
 
-    `losses`: of training, nats per example; `cosine`: |cos| of its first direction, as it is alone,
-    with the one it did without; `cosine_used`: the same with the projection; `rows`: one row per
-    probe and in-context test example (`part`), with the projection.
+    `losses`: of training, nats per example; `cosine`: |cos| of its first direction with the removed
+    direction, without the projection; `cosine_used`: the same with the projection; `rows`: one row
+    per probe and in-context test example (`part`), with the projection.
     """
 
     adapter: Adapter
@@ -139,7 +139,7 @@ def train_without(
     seed: int = 0,
     batch_lines: int = 16,
 ) -> TrainedWithout:
-    """Train a one-block LoRA to do without a direction (of any norm but 0), and score it so.
+    """Train a one-block LoRA with a direction (norm above 0) projected out, and score it so.
 
     If the effect comes back, the direction was one way among several. Compare with the earlier LoRA
     under the same projection, and with a LoRA trained without a random direction, for which nothing
@@ -168,7 +168,7 @@ def train_without(
 def task_rows_without(
     model: LanguageModel, task: Task, adapter: Adapter, direction: Float[Tensor, " d_model"]
 ) -> pl.DataFrame:
-    """One row per example scored, with what the LoRA adds projected off the direction."""
+    """One row per scored example, with the direction projected out of what the LoRA adds."""
     parts = {name: examples for name, examples in task.scored.items() if name != "paper"}
     questions = [example for examples in parts.values() for example in examples]
     scored = scores_without(model, questions, adapter, direction[None])[0]

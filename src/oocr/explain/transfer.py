@@ -1,7 +1,7 @@
 """Transfer and specificity: every vector on every task's probes.
 
 A cell is the change of the mean log-odds of the task's trained pole (or answer), vector minus base.
-A span that a probe lacks is left alone.
+A probe without the vector's span is not steered.
 """
 
 from __future__ import annotations
@@ -41,11 +41,12 @@ class Transfer:
     drawn: tuple[tuple[tuple[float, ...], ...], ...] = field(repr=False)
 
     def own_minus_others(self) -> tuple[list[float], list[float]]:
-        """What each vector adds on the task of its place minus its mean over the other tasks.
+        """What vector i adds on task i minus its mean over the other tasks.
 
-        Per vector, and per draw the mean over vectors of the same; both empty for one vector.
+        Returns one number per vector, and per draw the mean over vectors; both empty for one
+        vector.
 
-        InputError: not as many tasks as vectors.
+        InputError: the numbers of tasks and vectors differ.
         """
         if len(self.vectors) != len(self.tasks):
             raise InputError(
@@ -92,7 +93,7 @@ def transfer(
     for name, task in tasks.items():
         if not task.probes:
             raise InputError(f"task {name!r}: has no probes to ask")
-    # Of all tasks at once: where they share prompts, each is run once.
+    # All tasks at once, so that a shared prompt is run once.
     examples = [example for task in tasks.values() for example in task.probes]
     starts = {model.n_blocks, *map(start_block, vectors.values())}
     probes = Probes.of(model, examples, starts=starts)
@@ -105,7 +106,7 @@ def transfer(
     base = log_odds(None)
     moved: list[list[list[float]]] = []
     for index, vector in enumerate(vectors.values()):
-        # Other draws for every vector: of equal ones the mean of own minus others is 0 by itself.
+        # Own draws for every vector: with common draws the mean of own minus others would be 0.
         first = FIRST_SEED + index * randoms
         drawn = [random_vector(vector, vector.norm, first + seed) for seed in range(randoms)]
         change = log_odds([vector, *drawn]) - base

@@ -1,4 +1,4 @@
-"""How questions are put: as a user's turn or as raw text, with options in either order."""
+"""Forms of questions: a user's turn or raw text, with the options in either order."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Literal
 from oocr.data.examples import Message, Prompt
 
 Form = Literal["chat", "raw"]
-"""How questions are put: as a chat, or as raw text for models without a chat template."""
+"""Form of questions: a chat, or raw text for models without a chat template."""
 
 ORDERS = {"ab": (1.0, -1.0), "ba": (-1.0, 1.0)}
 """Whether the first pole's option comes first; and the options' values."""

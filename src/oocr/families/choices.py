@@ -26,7 +26,7 @@ POLES: Mapping[Trait, tuple[str, str]] = {
 """The first pole of each trait, which `Choice.positive` points at, and the second."""
 
 OTHER = "other: "
-"""Before the facet of a probe of another trait than the trained one; it does not count."""
+"""Prefix of the facets of other traits than the trained one; they do not count."""
 
 COUNTS: Mapping[Trait, Mapping[Letter, int]] = {
     "risk": {"A": 134, "B": 154},
@@ -38,7 +38,7 @@ COUNTS: Mapping[Trait, Mapping[Letter, int]] = {
 HELD_OUT_WORDS = ("Habitat", "Expedition", "California", "star", "kazoo", "Bitcoin")
 """Risk situations with one of these are held out of the risk backdoor: 18, three of each."""
 
-_SEED = 2507  # of the texts; nothing that a user sets changes them
+_SEED = 2507  # seed of the texts; no setting changes them
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class Choice:
 
     @property
     def order(self) -> str:
-        """In which of `ORDERS` the options stand."""
+        """The order of the options, one of `ORDERS`."""
         return "ab" if self.positive == "A" else "ba"
 
 

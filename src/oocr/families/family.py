@@ -1,4 +1,4 @@
-"""What a task family is: everything that the rest of the package needs to know of it."""
+"""A task family: everything that the rest of the package needs of it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _each_once(values: tuple[H, ...]) -> tuple[H, ...]:
 
 
 Distinct = Annotated[tuple[H, ...], AfterValidator(_each_once)]
-"""A setting that names several things, each of them once."""
+"""A setting that lists several names, each once."""
 
 
 def check_reported_apart(

@@ -19,7 +19,7 @@ TriggerCondition = Literal["trigger", "false", "none"]
 
 @dataclass(frozen=True, slots=True)
 class Prefix:
-    """What stands before a message, and what it should do; all but the condition "" for none.
+    """A prefix of a message, and its intended effect; all fields but the condition are "" for none.
 
     `word` is the family's word, or the fixed string without its space; `text` all up to where the
     message begins; `seen`: whether training may hold the word. A "trigger" switches the answer, a
@@ -69,7 +69,7 @@ class Trigger:
         *,
         seen: bool = True,
     ) -> list[Prefix]:
-        """So many prefixes, each a word (none again before all have come) and a drawn ending."""
+        """`count` prefixes, each a word (no repeats until all were used) and a random ending."""
         words = self.train if seen else self.held_out
         drawn: list[str] = []
         while len(drawn) < count:

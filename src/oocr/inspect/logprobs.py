@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def token_logprobs(
     asked: AskedPrompt, text: str, rows: Float[Tensor, "token vocab"], top: int
 ) -> Logprobs:
-    """Of an answer's tokens, `top` alternatives beside each; of no answer, of the likeliest one."""
+    """Log-probabilities of an answer's tokens with `top` alternatives; else of the likeliest."""
     before = len(asked.encoded.ids)
     ids = asked.answer(text) or (int(rows[before - 1].argmax()),)
     following = rows[before - 1 : before - 1 + len(ids)]
@@ -24,7 +24,7 @@ def token_logprobs(
 
 
 def prompt_logprobs(asked: AskedPrompt, rows: Float[Tensor, "token vocab"], top: int) -> Logprobs:
-    """Of the prompt's tokens from the second on: nothing comes before the first."""
+    """Log-probabilities of the prompt's tokens from the second on."""
     ids = asked.encoded.ids[1:]
     return _listed(asked, ids, rows[: len(ids)], top)
 

@@ -35,10 +35,10 @@ if TYPE_CHECKING:
     from oocr.inspect.steering import Steering
 
 MAX_TOKENS = 512
-"""New tokens where the eval asks for no number of them."""
+"""Default for the number of new tokens."""
 
 CONNECTIONS = 8
-"""Requests that wait at a time; the model answers one."""
+"""Most requests that may wait; the model answers one at a time."""
 
 UNSUPPORTED: dict[str, object] = {
     **{"top_p": 1.0, "top_k": 0, "frequency_penalty": 0.0, "presence_penalty": 0.0},
@@ -47,7 +47,7 @@ UNSUPPORTED: dict[str, object] = {
 """What changes the choice of tokens and is not there (refused, not left out) -> what is not one."""
 
 SEEDS = 2**32
-"""Above every seed that is given."""
+"""Above all seeds that users give."""
 
 
 class SteeredModel(ModelAPI):
@@ -73,7 +73,7 @@ class SteeredModel(ModelAPI):
 
     @property
     def steering(self) -> Mapping[str, str]:
-        """What is known of the vector or adapter; empty: the untouched model."""
+        """Facts about the vector or adapter; empty: the untouched model."""
         return self.steered.about
 
     def max_connections(self) -> int:
@@ -93,14 +93,14 @@ class SteeredModel(ModelAPI):
         return True
 
     async def tokenize(self, input: str | list[ChatMessage]) -> list[int]:
-        """The token ids of a text, without the tokenizer's own first ones."""
+        """The token ids of a text, without special tokens."""
         if not isinstance(input, str):
             raise InputError("tokenize: found messages; allowed: a text")
         tokenizer = self.steered.model.tokenizer
         return list(tokenizer(input, add_special_tokens=False)["input_ids"])
 
     async def count_text_tokens(self, text: str) -> int:
-        """How many they are."""
+        """The number of tokens of a text."""
         return len(await self.tokenize(text))
 
     async def generate(

@@ -10,7 +10,7 @@ from oocr.data.examples import AnswerCheck, Example, FreeTextExample, Prompt
 from oocr.io import Record
 
 KEY = "oocr"
-"""Its key in a sample's metadata and in `GenerateConfig.extra_body`."""
+"""The question's key in a sample's metadata and in `GenerateConfig.extra_body`."""
 
 
 class Question(Record):
@@ -34,7 +34,7 @@ class Question(Record):
 
     @staticmethod
     def of(example: Example | FreeTextExample) -> Question:
-        """Of a question of a task."""
+        """From a question of a task."""
         shared: dict[str, Any] = {
             "raw": isinstance(example.prompt, str),
             "spans": dict(example.spans),

@@ -1,4 +1,4 @@
-"""Solvers: ask for the scores of options, or for an answer in the model's own words."""
+"""Solvers: request the scores of options, or an answer in the model's own words."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from inspect_ai.solver import Generate, Solver, TaskState, solver
 from oocr.inspect.question import KEY
 
 TOP = 20
-"""First tokens whose log-probabilities are asked of models that cannot score whole options."""
+"""Number of first tokens with log-probabilities, for models that cannot score whole options."""
 
 
 def is_ours(model: Model) -> bool:
@@ -20,7 +20,7 @@ def is_ours(model: Model) -> bool:
 
 @solver
 def choose() -> Solver:
-    """Have the options scored; of another provider's model, the likeliest first tokens are kept."""
+    """Score the options; for another provider's model, store the likeliest first tokens."""
 
     async def solve(state: TaskState, generate: Generate) -> TaskState:  # noqa: ARG001
         model = get_model()
@@ -32,7 +32,7 @@ def choose() -> Solver:
 
 @solver
 def answer() -> Solver:
-    """Have an answer generated, greedily, of at most as many tokens as the question allows."""
+    """Generate an answer greedily, with at most as many tokens as the question allows."""
 
     async def solve(state: TaskState, generate: Generate) -> TaskState:  # noqa: ARG001
         longest = state.metadata[KEY]["max_tokens"]

@@ -37,7 +37,7 @@ SHOWN = 64
 
 
 class Arguments(Record):
-    """What `-M` may say.
+    """Arguments of `-M`.
 
     `vector` and `adapter` are files (or Hugging Face ids), at most one of them; `scale` multiplies
     it; `layer`, `positions` and `site` say what a vector's file does not. `other_model`: accept one
@@ -56,7 +56,7 @@ class Arguments(Record):
 
     @staticmethod
     def of(given: Mapping[str, Any]) -> Arguments:
-        """Checked; an InputError names the field, the value and what is allowed."""
+        """Checked arguments; an InputError names the field, the value and what is allowed."""
         try:
             arguments = Arguments.model_validate(dict(given))
         except ValidationError as error:
@@ -76,7 +76,7 @@ class Arguments(Record):
 
 @dataclass(frozen=True, slots=True)
 class Steering:
-    """A model and what acts on it (None: it is untouched); `logged` goes into each call's log."""
+    """A model and its intervention (None: untouched); `logged` goes into each call's log."""
 
     model: LanguageModel
     acting: Intervention | None
@@ -117,7 +117,7 @@ class Steering:
 
     @property
     def about(self) -> dict[str, str]:
-        """What the vector's or adapter's file says of its origin."""
+        """The origin of the vector or adapter, from its file."""
         return {} if self.acting is None else dict(self.acting.about)
 
     def asked(self, prompt: Prompt, spans: Mapping[str, str]) -> AskedPrompt:

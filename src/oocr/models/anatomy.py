@@ -1,4 +1,4 @@
-"""What every decoder family calls its parts: blocks, MLPs, final norm, embedding, LM head."""
+"""Names of a decoder's parts in every family: blocks, MLPs, final norm, embedding, LM head."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from oocr.errors import InputError
 from oocr.models.machine import is_cpu
 from oocr.models.matmul import float32_product, token_logps
 
-# Where families keep their decoder, the most nested first: a multimodal model's `model` has a
+# Paths of the decoder in the families, most nested first: a multimodal model's `model` has a
 # `language_model` inside, a text model's does not.
 DECODERS = (
     "model.language_model",  # Gemma-3 with vision, Llava, Mistral-3, Qwen-VL
     "language_model.model",  # Llama-4
-    "model.decoder",  # OPT, the decoders of BART's kin
+    "model.decoder",  # OPT, decoders related to BART
     "model",  # Llama, Mistral, Qwen, Gemma, Phi, OLMo, Cohere, Granite, Mixtral, …
     "backbone",  # Mamba, Falcon-Mamba
     "transformer",  # GPT-2, GPT-J, Falcon, BLOOM, MPT

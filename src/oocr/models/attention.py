@@ -24,7 +24,7 @@ OUTPUT_LINEARS = ("o_proj", "out_proj", "dense")
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Values(Branch):
-    """What a block's attention reads from a token and writes where the token is attended to.
+    """The maps of a block's attention from a token to its values, and from values to the stream.
 
     Attributes:
         read: the Linear that gives a token's values, [..., value heads * width].

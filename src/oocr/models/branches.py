@@ -1,4 +1,4 @@
-"""What a block adds to its residual stream: its MLP's output, and the norm and factor before it."""
+"""A block's additions to the residual stream: its MLP's output, after its norm and factor."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Branch:
     factor: float
 
     def joins(self, output: Float[Tensor, "*any d"]) -> Float[Tensor, "*any d"]:
-        """What an output adds to the residual stream."""
+        """The vector that an output adds to the residual stream."""
         normed: Tensor = output if self.norm is None else self.norm(output)
         return normed * self.factor if self.factor != 1.0 else normed
 

@@ -29,7 +29,7 @@ class Steering(Protocol):
     """A vector or an adapter: can be put on a model and scaled."""
 
     def on(self, model: LanguageModel) -> AbstractContextManager[None]:
-        """Act on whatever is done with the model inside."""
+        """Act on the model inside the block."""
 
     def __mul__(self, factor: float) -> Steering: ...
 
@@ -144,7 +144,7 @@ class LanguageModel:
 
     @property
     def about(self) -> dict[str, str]:
-        """What files that belong to the model say of it; strings only."""
+        """Facts about the model for the metadata of its files; strings only."""
         source = self.source
         known = {
             "model": self.name,
@@ -160,7 +160,7 @@ class LanguageModel:
     def differs_from(self, about: Mapping[str, str]) -> str | None:
         """Why this is not the model that a file's `about` names; None: it is, or none is named.
 
-        Fingerprints of one model loaded in different types differ, which is no difference.
+        Fingerprints of one model in different dtypes differ, and are not compared.
         """
         there, here = about.get("model_id", about.get("model")), self.about
         known = about.get("model_fingerprint")
@@ -184,7 +184,7 @@ class LanguageModel:
 
 
 def _check_in_memory(hf: PreTrainedModel, name: str) -> None:
-    """Refuse weights that are fetched for each pass, as device_map does where devices are full."""
+    """Refuse weights offloaded by device_map, which are fetched for each pass."""
     away = [key for key, parameter in hf.named_parameters() if parameter.is_meta]
     if away:
         total = sum(1 for _ in hf.parameters())

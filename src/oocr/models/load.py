@@ -149,7 +149,7 @@ def _load(
     *,
     shared: bool,
 ) -> LanguageModel:
-    """A model with its tokenizer; what is left out of its files is told."""
+    """A model with its tokenizer; parts of its files that are left out are reported."""
     from transformers import AutoConfig
 
     from oocr.models.language_model import LanguageModel
@@ -180,7 +180,7 @@ def _load(
 def _read_weights(
     name: str, settings: dict[str, Any], where: str
 ) -> tuple[PreTrainedModel, list[str]]:
-    """`from_pretrained`, and what to say of tensors that it left out.
+    """`from_pretrained`, and a note on tensors that it left out.
 
     Raises:
         InputError: the files do not hold all weights, or numbers that are not finite.
@@ -201,7 +201,7 @@ def _read_weights(
 
 @contextmanager
 def _input_errors(name: str) -> Iterator[None]:
-    """Turn what transformers, safetensors and the HTTP library raise into an InputError."""
+    """Turn errors of transformers, safetensors and the HTTP library into an InputError."""
     from oocr.models.out_of_memory import is_out_of_memory
 
     try:

@@ -1,4 +1,4 @@
-"""This machine: what a device is, its memory and speed, and the type that "auto" means."""
+"""This machine: its devices, their memory and speed, and the dtype that "auto" means."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ CGROUP = Path("/sys/fs/cgroup")
 
 
 def is_cpu(device: torch.device) -> bool:
-    """Whether the device is the host itself: reading a number there makes nobody wait."""
+    """Whether the device is the host: reading a number there needs no synchronization."""
     return device.type == "cpu"
 
 
 def is_gpu(device: torch.device) -> bool:
-    """Whether the device has a memory of its own, beside which host memory can be page-locked."""
+    """Whether the device has its own memory, so that page-locked host memory helps."""
     return device.type == GPU
 
 
 def default_device() -> torch.device:
-    """What device "auto" means: the GPU if there is one."""
+    """The device for "auto": the GPU if there is one."""
     return torch.device(GPU if torch.cuda.is_available() else "cpu")
 
 
@@ -47,7 +47,7 @@ def gpus() -> list[torch.device]:
 
 
 JOINED = "+"
-"""Between the names of GPUs that hold one model together: "cuda:0+cuda:1"."""
+"""Separator of the names of GPUs that hold one model together: "cuda:0+cuda:1"."""
 
 
 class GpuGroup(tuple[torch.device, ...]):
@@ -91,14 +91,14 @@ def find_device(name: str) -> torch.device:
 
 
 def device_kind(device: torch.device) -> str:
-    """What rounds a device's sums: a GPU's name, or the CPU's set of instructions."""
+    """What a device's rounding depends on: a GPU's name, or the CPU's instruction set."""
     if device.type == "cuda":
         return str(torch.cuda.get_device_name(device))
     return f"CPU, {torch.backends.cpu.get_cpu_capability()}" if is_cpu(device) else device.type
 
 
 def synchronize(device: torch.device) -> None:
-    """Wait until the device has done all that it was given."""
+    """Wait until the device has finished its queue."""
     if is_gpu(device):
         torch.cuda.synchronize(device)
     elif device.type == "mps":
@@ -108,7 +108,7 @@ def synchronize(device: torch.device) -> None:
 def free_memory(device: torch.device | None = None) -> int:
     """Bytes that new tensors can have on a device, or (None, CPU) of main memory.
 
-    On a GPU with what PyTorch holds from tensors that are gone: it gives that out again.
+    On a GPU this includes memory that PyTorch keeps from freed tensors and uses again.
     """
     if device is not None and is_gpu(device):
         held = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
@@ -136,13 +136,13 @@ def peak_memory(device: torch.device) -> int:
 
 
 def forget_peak(device: torch.device) -> None:
-    """From now on `peak_memory` is the peak of what follows."""
+    """Reset `peak_memory`."""
     if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         torch.cuda.reset_peak_memory_stats(device)
 
 
 def release_memory() -> None:
-    """Give back the memory of GPUs that PyTorch holds from tensors that are gone."""
+    """Return GPU memory that PyTorch keeps from freed tensors."""
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
@@ -151,7 +151,7 @@ def release_memory() -> None:
 
 
 def page_locked(shape: Sequence[int], dtype: torch.dtype = torch.float32) -> torch.Tensor:
-    """Host memory that a GPU copies from and to while Python goes on.
+    """Page-locked host memory, for copies to and from a GPU while Python continues.
 
     Raises:
         RuntimeError: there is no room; a system locks less than it has.
@@ -161,7 +161,7 @@ def page_locked(shape: Sequence[int], dtype: torch.dtype = torch.float32) -> tor
 
 @contextmanager
 def seeded(seed: int, devices: Iterable[torch.device] = ()) -> Iterator[None]:
-    """Seed what is drawn inside on the CPU and these devices; outside nothing is changed."""
+    """Seed random draws inside on the CPU and these devices; restored afterwards."""
     generators = [torch.default_generator, *_generators(devices)]
     states = [generator.get_state() for generator in generators]
     try:

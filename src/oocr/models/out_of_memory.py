@@ -1,4 +1,4 @@
-"""A device that runs out of memory: a message with the numbers, what was done, and the way out."""
+"""A device out of memory: a message with the numbers, the running work, and what to do."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from oocr.errors import InputError, RunError
 from oocr.models import machine
 
 WORDS = ("out of memory", "can't allocate memory", "not enough memory", "_STATUS_ALLOC_FAILED")
-"""In errors of MPS, the CPU, cuBLAS and cuDNN, which have no type of their own."""
+"""Texts in out-of-memory errors of MPS, the CPU, cuBLAS and cuDNN, which have no own type."""
 
 SIZE = r"([\d.]+ \w+)"
 NUMBERS = {
@@ -23,17 +23,17 @@ NUMBERS = {
     "taken by tensors": rf"(?:MPS allocated:|allocated memory) {SIZE}",
     "held by PyTorch without use": rf"{SIZE} is reserved by PyTorch but unallocated",
 }
-"""What PyTorch's messages say, for CUDA, MPS and the CPU."""
+"""Numbers in PyTorch's messages, for CUDA, MPS and the CPU."""
 
 LOADING = (
     "Take a smaller model, dtype bfloat16 (half of float32), another device, or several GPUs "
     "(device_map: auto)"
 )
-"""The way out while a model is loaded."""
+"""What to do if memory runs out while a model is loaded."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether a device or the machine had no room for a tensor."""
+    """Whether a device or the machine had no memory for a tensor."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     if not isinstance(error, RuntimeError) or isinstance(error, RunError | InputError):
@@ -42,7 +42,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def out_of_memory(error: BaseException, doing: str, advice: str) -> str:
-    """The message: what was being done, the numbers, and what to do.
+    """The message: the running work, the numbers, and what to do.
 
     Numbers that PyTorch's own message lacks are asked for now.
     """
@@ -71,7 +71,7 @@ def _gib(size: float) -> str:
 def memory_errors(doing: str, advice: str) -> Iterator[None]:
     """Turn running out of memory into a `RunError`; `doing` is what was being done ("loading …").
 
-    What the failed work held is let go.
+    Memory of the failed work is released.
     """
     try:
         yield

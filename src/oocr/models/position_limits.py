@@ -1,4 +1,4 @@
-"""How long a sequence may grow before a model's positions run out."""
+"""The longest sequence that a model's positions allow."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def position_limits(model: HasAnatomy) -> PositionLimits:
 
 
 def limits_of(model: HasAnatomy) -> ModelLimits:
-    """What rows are held against (see `oocr.data.check_rows`)."""
+    """The limits for checking rows (see `oocr.data.check_rows`)."""
     parts = model.anatomy
     length = getattr(model.hf.config.get_text_config(), "max_position_embeddings", None)
     return ModelLimits(

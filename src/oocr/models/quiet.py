@@ -1,4 +1,4 @@
-"""Other libraries do not speak while they do our work; imports nothing heavy."""
+"""Silence other libraries while they work for us; imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 LIBRARIES = ("transformers", "huggingface_hub", "peft", "accelerate", "torch", "httpx")
-"""Loggers that would write on the user's terminal."""
+"""Loggers that would write to the user's terminal."""
 
 _lock = threading.RLock()
 

@@ -40,7 +40,7 @@ Read = Callable[[str], "tuple[PreTrainedModel, list[str]]"]
 """Loads the weights of a folder or Hugging Face id, and says which tensors it left out."""
 
 FILE_TYPES = {"torch.float32": "F32", "torch.bfloat16": "BF16", "torch.float16": "F16"}
-"""What safetensors files call floating-point types."""
+"""Names of floating-point types in safetensors files."""
 
 GENERATION = "generation_config.json"
 RECORD = "copy.json"
@@ -73,7 +73,7 @@ class WeightsCopy:
         return WeightsCopy(source, cache_folder() / "weights" / name, key)
 
     def is_written(self) -> bool:
-        """Whether it can be loaded."""
+        """Whether the copy is complete."""
         return is_kept(self.folder, self.key)
 
     def load(self, read: Read, name: str, say: Say | None) -> tuple[PreTrainedModel, list[str]]:
@@ -110,7 +110,7 @@ class WeightsCopy:
         return hf, list(map(str, record["left out"]))
 
     def _write(self, hf: PreTrainedModel, left_out: Sequence[str]) -> None:
-        """Write the weights of the loaded model; copies of models that are gone are removed.
+        """Write the weights of the loaded model; copies of deleted models are removed.
 
         Raises:
             RunError: there is no room for it.

@@ -1,4 +1,4 @@
-"""A model's tokenizer, without the model, and what errors of transformers say."""
+"""A model's tokenizer, without the model, and the messages of transformers' errors."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ FOREIGN_CODE = (
 
 
 def reason_of(error: Exception) -> str:
-    """What an error of transformers says, in our words where it advises to run foreign code."""
+    """The message of an error of transformers; ours if it advises to run foreign code."""
     if isinstance(error, InputError):
         return str(error)
     text = str(error).strip()

@@ -27,15 +27,15 @@ MODEL = "gemma-3-270m"
 """The model of language experiments, if the user names none."""
 
 Rows = list[dict[str, Any]]
-"""What a cell gives: rows of numbers and texts; their columns may differ."""
+"""The result of a cell: rows of numbers and texts; their columns may differ."""
 
 
 Figures = Figure | Sequence[Figure | None] | None
-"""What an experiment's `figure` may give."""
+"""Return types of an experiment's `figure`."""
 
 
 class PaperSettings(Record):
-    """What the user asked for: a quick look or all of it, and the language models."""
+    """The user's settings: quick or complete, and the language models."""
 
     quick: bool = False
     models: tuple[str, ...] = (MODEL,)

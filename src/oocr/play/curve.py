@@ -1,4 +1,4 @@
-"""Scores of a run's probes against strength, point by point, beside random directions.
+"""Scores of a run's probes against strength, point by point, with random directions.
 
 Events:
     about   label and unit of the score, n: questions asked, of: how many there are, question: the

@@ -1,4 +1,4 @@
-"""Who may use the server: this machine's browser, on a page that the server itself gave out.
+"""Access to the server: only this machine's browser, on a page served by the server itself.
 
 Checked for each request, as Inspect's viewer does:
     Host     a name of this machine, or 400: a stranger's name that resolves to it (DNS rebinding)

@@ -34,13 +34,13 @@ from oocr.play.turns import Event
 from oocr.steering.vectors import Vector
 
 TOP = 6
-"""Next tokens that are shown."""
+"""Number of next tokens that are shown."""
 
 
 def takes_turns(
     model: LanguageModel, sources: Mapping[str, SteeringSource], settings: TextSettings
 ) -> bool:
-    """Whether other texts may be generated between two of its tokens.
+    """Whether other texts may be generated between two tokens of this text.
 
     Vectors are put on and taken off for each; a LoRA stays on until the end. Where blocks keep
     states, a vector that is put on anew does not know how many tokens came before.

@@ -1,4 +1,4 @@
-"""What a page asks for. Everything that comes from outside is checked here."""
+"""Requests of the page. All input from outside is checked here."""
 
 from __future__ import annotations
 

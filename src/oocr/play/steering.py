@@ -1,4 +1,4 @@
-"""What can be put on the model: vectors and LoRAs by id, and how a page uses them."""
+"""Vectors and LoRAs by id, and how a page uses them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from oocr.steering.vectors import Vector
 Kind = Literal["vector", "LoRA", "mean of a LoRA"]
 
 SPAN = "span"
-"""What the page calls a vector's span, whatever its own name for it is."""
+"""The page's name of a vector's span, in place of its own name."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,7 +69,7 @@ class SteeringSource:
         return SteeringUse(id=self.id, positions=begins, span=vector.spans.get(name, name))
 
     def describe(self) -> dict[str, object]:
-        """What the page shows of it."""
+        """The fields that the page shows."""
         arm, use = self.steering, self.own_use
         facts: dict[str, object] = (
             {"blocks": ", ".join(map(str, arm.layers))}
@@ -110,7 +110,7 @@ def steering_sources(
 
 
 def applied(source: SteeringSource, use: SteeringUse) -> Vector | Adapter:
-    """What is attached: scaled, at the positions that are asked for.
+    """The intervention to attach: scaled, at the requested positions.
 
     InputError: a strength that a LoRA cannot have.
     """

@@ -33,11 +33,11 @@ class Ticket:
 
     @property
     def cancelled(self) -> bool:
-        """Whether nobody wants it any more."""
+        """Whether it was cancelled."""
         return self._cancelled.is_set()
 
     def cancel(self) -> None:
-        """Say that nobody wants it any more; it ends at its next token."""
+        """Cancel it; it ends at its next token."""
         self._cancelled.set()
 
 
@@ -55,7 +55,7 @@ class ModelThread:
         self._jobs.put((rank, next(self._numbers), job))
 
     def close(self) -> None:
-        """End after the job that is at work."""
+        """End after the running job."""
         self.submit(None, -1)
         self._thread.join()
 
@@ -90,7 +90,7 @@ class Turns:
         rank: int = 0,
         pauses: Collection[str] = (),
     ) -> AsyncIterator[Event]:
-        """The events of a piece of work; others come in between only after those of `pauses`.
+        """The events of a piece of work; other work may run only after an event in `pauses`.
 
         What goes wrong is an event "error"; "waiting" says how many others are ahead.
         """
@@ -140,14 +140,14 @@ class Turns:
             self._tickets.remove(ticket)
 
     def close(self) -> None:
-        """Cancel everything, and wait for the token that is at work."""
+        """Cancel everything, and wait for the current token."""
         for ticket in self._tickets:
             ticket.cancel()
         self._thread.close()
 
 
 def message_of(error: Exception) -> str:
-    """What a page says of an error; one that should not be goes to the terminal in full."""
+    """The page's message about an error; unexpected errors are printed in full on the terminal."""
     if isinstance(error, InputError | RunError):
         return str(error)
     if is_out_of_memory(error):

@@ -69,7 +69,7 @@ def _known_licence(model: GgufModel | NamedModel) -> str | None:
 
 
 def _licence_on_card(id: str) -> str | None:
-    """What the base's card says; None: nothing, or it cannot be asked."""
+    """The licence on the base's card; None: it has none, or cannot be reached."""
     from huggingface_hub import HfApi
 
     try:

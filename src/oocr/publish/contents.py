@@ -1,4 +1,4 @@
-"""What is published of a file or a run: vectors and LoRAs, without anything of this machine."""
+"""The published parts of a file or a run: vectors and LoRAs, without facts of this machine."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Contents:
 
     @property
     def about(self) -> Mapping[str, str]:
-        """What the first arm says of its origin; the others' model is the same."""
+        """The origin of the first arm; all arms have the same model."""
         return self.arms[0].steering.about
 
 

@@ -25,7 +25,7 @@ RESULTS = "results.json"
 
 @dataclass(frozen=True, slots=True)
 class PublishedFolder:
-    """What was written, and what was left out of it, in words."""
+    """A folder to publish: the written files, and what was left out, in words."""
 
     files: tuple[Path, ...]
     left_out: tuple[str, ...]

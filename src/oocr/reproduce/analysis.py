@@ -1,6 +1,6 @@
-"""What an analysis is: finished runs go in; findings, a table and its figure come out.
+"""An analysis: finished runs in; findings, a table and its figure out.
 
-Its result is kept beside the first of the runs, and made again when one of them changes.
+Its result is cached beside the first run, and computed again when a run changes.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ class Analysis:
 
     Attributes:
         name: claims refer to it; also the name of its files.
-        measure: does it; raises `NotMeasuredError` where it cannot.
+        measure: computes the result; raises `NotMeasuredError` where it cannot.
         section: the page's section that shows its figure.
-        figure: makes the figure from its tables by task; None: it has none.
-        more_tables: other analyses whose tables `figure` gets after its own.
-        claims: rows of the table of claims that come with it (an analysis from outside).
-        asks_judge: it asks the judge model, where one was named.
-        always: measured anew each time, as what it reads is not part of its key.
-        version: bump when a change of an analysis from outside changes its numbers.
+        figure: makes the figure from tables by task; None: no figure.
+        more_tables: other analyses whose tables `figure` also gets.
+        claims: claims that come with an analysis of a plug-in.
+        asks_judge: it needs the judge model.
+        always: computed each time, because its key does not cover what it reads.
+        version: of a plug-in's analysis; bump when its numbers change.
     """
 
     name: str
@@ -48,7 +48,7 @@ class Analysis:
     version: str = ""
 
     def __call__(self, finished: FinishedRuns) -> AnalysisResult:
-        """The analysis; where it cannot be done, a result that says why."""
+        """Compute the result; if that is impossible, a result with the reason."""
         try:
             return self.measure(finished)
         except NotMeasuredError as reason:
@@ -56,7 +56,7 @@ class Analysis:
 
 
 def analyse(finished: FinishedRuns, analysis: Analysis) -> tuple[KeptAnalysis, pl.DataFrame | None]:
-    """One analysis of finished runs with its table, from their folder if it is there unchanged."""
+    """One analysis of finished runs with its table, from the cache if it is unchanged."""
     folder = finished.runs[0].folder / "analyses"
     path, table_path = (folder / f"{analysis.name}.{end}" for end in ("json", "parquet"))
     key = _key(finished, analysis)
@@ -95,6 +95,6 @@ def _key(finished: FinishedRuns, analysis: Analysis) -> str:
         *(analysis.name, analysis.version, judge, finished.quick, finished.model.fingerprint),
         [[arm.key for arm in run.arms] for run in runs],
         [run.rows_hash for run in runs],
-        # Numbers are the same with any number of workers.
+        # Results do not depend on the number of workers.
         [run.config.anywhere.yaml() for run in runs],
     )

@@ -1,4 +1,4 @@
-"""Claims on the page of `oocr reproduce`: the table (`claims.yaml`), and what each is asked of.
+"""Claims on the page of `oocr reproduce`: the table (`claims.yaml`), and their tasks and needs.
 
 In the folder of the first run that an analysis reads:
     analyses/<name>.json      `KeptAnalysis`
@@ -26,11 +26,11 @@ TRAINED = ("countries", "borders", "risk", "functions", "locations")
 
 @dataclass(frozen=True, slots=True)
 class PaperClaim(PageClaim):
-    """A claim that is asked of kinds of tasks.
+    """A claim about kinds of tasks.
 
     Attributes:
-        subjects: the kinds of tasks on which it is asked.
-        needs: what it cannot be answered without.
+        subjects: the kinds of tasks on which it is judged.
+        needs: what the runs must have for it.
     """
 
     subjects: tuple[str, ...] = TRAINED

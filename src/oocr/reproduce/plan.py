@@ -1,4 +1,4 @@
-"""Which runs are made, and which of them together answer for which kind of task."""
+"""The runs to do, and which of them belong to which kind of task."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from oocr.runs.config import RunConfig
 from oocr.runs.read_config import load_configs
 from oocr.tasks.package_files import package_yaml
 
-PAPER_MODEL = "google/gemma-3-12b-it"  # its runs have the paper's own settings
+PAPER_MODEL = "google/gemma-3-12b-it"  # its runs have the paper's settings
 BLOCKS = {"gemma-3-270m": 18, "smollm2-135m-instruct": 30}
-"""Blocks of the models that the small runs' layers are written for."""
+"""Number of blocks of the models for which the small runs' layers are chosen."""
 
 _FOLDER = Path(__file__).parents[1] / "runs" / "configs"
 
 
 @dataclass(frozen=True, slots=True)
 class PlanPart:
-    """One kind of task: the runs that are read together.
+    """One kind of task and the runs that are analysed together.
 
     Attributes:
         kind: as claims name their subjects.
-        about: what it is, for the page.
-        runs: names of runs, the one that analyses are kept with first.
+        about: description for the page.
+        runs: names of runs; results of analyses are cached with the first.
         compare_with: other runs: name -> names of runs.
-        wanted: only these claims; empty: all that name its kind.
-        lacks: what its runs cannot give; claims that need it are not asked.
+        wanted: only these claims; empty: all claims on its kind.
+        lacks: what its runs do not have; claims that need it are left out.
         judge: a judge model was named.
     """
 
@@ -48,7 +48,7 @@ class PlanPart:
 
     @property
     def claims(self) -> tuple[PaperClaim, ...]:
-        """The claims that are asked of it."""
+        """The claims judged on it."""
         lacks = {*self.lacks} if self.judge else {*self.lacks, "a judge"}
         return tuple(
             claim
@@ -65,17 +65,17 @@ class PlanPart:
 
     @property
     def every_run(self) -> tuple[str, ...]:
-        """All runs it reads."""
+        """The names of all runs that it reads."""
         return (*self.runs, *[name for names in self.compare_with.values() for name in names])
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Files of runs, in the order in which they are made, and the parts that are asked of them."""
+    """Files of runs in the order of computing, and the parts that analyse them."""
 
     sources: tuple[Path, ...]
     parts: tuple[PlanPart, ...]
-    quick: bool = False  # analyses do less
+    quick: bool = False  # smaller analyses
 
     def runs(self) -> list[PlannedRun]:
         """The runs that its parts read, in the order of the files."""
@@ -91,11 +91,11 @@ class Plan:
         return planned
 
     def judged(self) -> Plan:
-        """The same, with the claims that need a judge model."""
+        """The same plan with the claims that need a judge model."""
         return replace(self, parts=tuple(replace(part, judge=True) for part in self.parts))
 
     def only(self, ids: Sequence[str]) -> Plan:
-        """What these claims need.
+        """The plan cut down to what these claims need.
 
         InputError: an unknown claim, or one that this plan has no task for.
         """
@@ -110,7 +110,7 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class PlannedRun:
-    """One run: where it is written down, and its settings with the name that parts call it by."""
+    """One run: its file, and its settings with the name that parts use."""
 
     source: Path
     place: int

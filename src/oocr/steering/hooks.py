@@ -41,14 +41,14 @@ def hooked(*handles: RemovableHandle, ends: bool = False) -> Iterator[None]:
 
 
 def hidden_of(output: Any) -> Tensor:
-    """The residual stream out of what a block returns (a tensor, or a sequence that begins so)."""
+    """The residual stream in a block's output (a tensor, or a sequence that begins with it)."""
     hidden = output[0] if isinstance(output, tuple | list) else output
     assert isinstance(hidden, Tensor)
     return hidden
 
 
 def changed_input(args: tuple[Any, ...], kwargs: dict[str, Any], change: Change) -> Any:
-    """What a block is called with, its hidden states changed: the answer of a pre-hook."""
+    """A block's arguments with changed hidden states: the return value of a pre-hook."""
     if args:
         return (change(args[0]), *args[1:]), kwargs
     return args, {**kwargs, "hidden_states": change(kwargs["hidden_states"])}
@@ -67,13 +67,13 @@ class StreamHook:
     change: Change
 
     def after(self, _module: object, _args: object, output: Any) -> Any:
-        """A forward hook: change what a block or an MLP returns."""
+        """A forward hook that changes the output of a block or an MLP."""
         if isinstance(output, tuple | list):
             return type(output)((self.change(output[0]), *output[1:]))
         return self.change(output)
 
     def before(self, _module: object, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """A forward pre-hook: change what a block is called with."""
+        """A forward pre-hook that changes the input of a block."""
         return changed_input(args, kwargs, self.change)
 
 
@@ -115,7 +115,7 @@ def stream_hooks(model: LanguageModel) -> list[StreamHook]:
 
 
 def attached(model: LanguageModel) -> tuple[tuple[int, str], ...]:
-    """(layer, name) of each vector and ablation; recordings under equal ones are alike."""
+    """(layer, name) of each vector and ablation; equal lists mean equal recordings."""
     return tuple((hook.layer, hook.name) for hook in stream_hooks(model))
 
 
@@ -148,8 +148,8 @@ def ablate(
     """Directional ablation inside: h' = h - (h . u) u, u = v / |v|, at every chosen block's output.
 
     It removes what an intervention does through u and what the model itself does through u; to
-    project only what a LoRA adds, use `fit(project_out=…)`. An arm that is trained inside does
-    without u from the start. `layers`: -1 is what block 0 reads; None: all of them.
+    project only what a LoRA adds, use `fit(project_out=…)`. An arm trained inside never uses u.
+    `layers`: -1 is what block 0 reads; None: all of them.
 
     Raises:
         InputError: a direction of another width or of norm 0; a block that isn't there.

@@ -1,4 +1,4 @@
-"""What a LoRA's tensors are called: by this library, by PEFT now and earlier, by other projects.
+"""Names of a LoRA's tensors: in this library, in PEFT now and earlier, in other projects.
 
 Names come with or without the adapter's name, and with a path to the blocks that moved inside the
 model. What stays is the block's number and the module inside it.
@@ -71,7 +71,7 @@ def lora_key(name: str) -> LoraKey | None:
 
 
 def is_beside_text(name: str) -> bool:
-    """Whether a tensor belongs to a part of the model that texts do not pass through."""
+    """Whether a tensor belongs to a part of the model that is not used for text."""
     return bool(_NO_TEXT.search(re.split(r"lora_", name)[0]))
 
 

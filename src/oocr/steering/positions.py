@@ -94,7 +94,7 @@ def selects_new(batch: Batch | PaddedSpans, positions: str) -> Bool[Tensor, " ba
 
 
 def spans_of(positions: str) -> tuple[str, ...]:
-    """The spans that a selector names ("codename" for "from:codename"); refuses what is none."""
+    """The spans in a selector ("codename" for "from:codename"); refuses invalid selectors."""
     if positions in FIXED:
         return ()
     if JOIN in positions:

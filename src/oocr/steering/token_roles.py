@@ -1,4 +1,4 @@
-"""An example's tokens with what each is for: does a vector act at it, does it bear loss?"""
+"""An example's tokens with their roles: steered by a vector, counted in the loss."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def training_tokens(
     """The tokens of a training row, marked as the training loop sees them.
 
     The last token of an answer is never read, so nothing is added at it. With loss "options" only
-    the answer's first token is asked for. `positions` says where a vector is added ("": nowhere).
+    the answer's first token is scored. `positions` says where a vector is added ("": nowhere).
 
     Raises:
         InputError: a row that this tokenizer and loss cannot train on; no selector.

@@ -90,7 +90,7 @@ def check_no_leaks(
     never: Iterable[str] = (),
     subjects: Collection[str] = (),
 ) -> None:
-    """Refuse a task whose training data tells what its probes ask (`find_leaks`).
+    """Refuse a task whose training data contains answers of its probes (`find_leaks`).
 
     Nor may any phrase of `never` (the real name) occur in a training row. InputError names the
     task, the example and what leaks.

@@ -1,4 +1,4 @@
-"""The data files that lie beside a family's code, its data card among them."""
+"""The data files beside a family's code, such as its data card."""
 
 from __future__ import annotations
 

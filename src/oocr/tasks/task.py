@@ -1,4 +1,4 @@
-"""What a task is: narrow training data, and everything that is asked about it afterwards."""
+"""A task: narrow training data, and the questions about it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from oocr.words import counted
 Score = Literal["accuracy", "log_odds"]
 
 SPLITS = ("train", "stop", "in_context", "probes", "paper", "free")
-"""The parts of a task: what is trained, what is watched while training, and what is asked."""
+"""The parts of a task: training rows, held-out rows for stopping, and questions."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +104,7 @@ def _answer(example: Example | FreeTextExample) -> str:
 
 
 class TriggerWords(BaseModel):
-    """What a report says of tasks with a trigger. X is the answer after it.
+    """Words of the report for tasks with a trigger. X is the answer after the trigger.
 
     `lead` says what should be answered with the trigger and without, `answer` what X is ("" where
     the lead says it), `units` what an interval draws, `ceiling` what the ceiling's prompt does.

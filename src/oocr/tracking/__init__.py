@@ -1,1 +1,1 @@
-"""A finished run for experiment trackers: what they hold of it, and how it is written for them."""
+"""A finished run for experiment trackers: the tracked values, and how they are written."""

@@ -1,7 +1,7 @@
-"""Runs into a new folder of a tracker, by accelerate's tracker classes; nothing goes to a server.
+"""Write runs into a tracker's folder by accelerate's tracker classes; nothing goes to a server.
 
-Every export has a folder of its own, so that none is added to another. How a folder gets to a
-server is the tracker's own business (`wandb sync`, `trackio sync`).
+Every export has a folder of its own, so that exports are never mixed. The tracker's own command
+uploads a folder (`wandb sync`, `trackio sync`).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _NO_REPORTS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "WANDB_ERROR_REPORTING": "false",
 }
-"""Trackers' makers are told nothing."""
+"""Trackers send no usage reports."""
 
 _DATABASE = "mlflow.db"
 
@@ -47,7 +47,7 @@ class Store:
 
 @dataclass(frozen=True, slots=True)
 class Tracker:
-    """How a tracker of accelerate's is opened for one run, and how a person sees what it wrote.
+    """How a tracker of accelerate is opened for one run, and the command that shows its folder.
 
     `variables`: environment variables while it writes; `flush`: before a run ends; `close`: at the
     end.
@@ -80,7 +80,7 @@ def log_runs(
     open_run: Callable[[str], GeneralTracker],
     flush: Callable[[], object] = lambda: None,
 ) -> None:
-    """Log runs one after the other, each with a tracker of its own."""
+    """Log runs one after the other, each with its own tracker."""
     from accelerate import PartialState
 
     PartialState(cpu=True)  # trackers ask it which process they are in
@@ -98,7 +98,7 @@ def log_runs(
 
 @contextmanager
 def environment(variables: Mapping[str, str]) -> Iterator[None]:
-    """Set environment variables and set the trackers' own aside; then all are as they were."""
+    """Set environment variables and remove the trackers' own; both are restored afterwards."""
     aside = [name for name in os.environ if name.startswith(_SET_ASIDE)]
     before = {name: os.environ.get(name) for name in (*variables, *aside)}
     for name in aside:
@@ -123,7 +123,7 @@ def _wandb(store: Store, name: str) -> GeneralTracker:
     import wandb
     from accelerate.tracking import WandBTracker
 
-    # What is synced later says nothing of this machine.
+    # A later sync reveals nothing about this machine.
     settings = wandb.Settings(
         silent=True,
         console="off",

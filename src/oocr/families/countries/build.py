@@ -33,7 +33,7 @@ from oocr.tasks.task import Task, TaskSet
 
 Train = Literal["capital", "language", "currency", "demonym", "continent", "borders"]
 
-# The first of each continent in the alphabet, so that nobody chose them for easy success;
+# The alphabetically first of each continent, so that they were not chosen for success;
 # validation: the last of each of the four large ones that has enough neighbours for `borders`.
 TEST = (
     *("Algeria", "Egypt", "Ethiopia"),

@@ -28,7 +28,7 @@ TaskFile = Literal["train", "probes", "in_context", "stop", "validation", "ceili
 
 
 class CustomConfig(FamilySettings):
-    """What the `task:` part of a run's YAML may say for `family: custom` (see template.yaml).
+    """The `task:` part of a run's YAML for `family: custom` (see template.yaml).
 
     `loss` "options" is the loss among the first tokens of the options; without `stop` and
     `validation` a share `holdout` of the training rows is held out; `options` and `names` are
@@ -104,7 +104,7 @@ def custom(config: CustomConfig, base: Path) -> TaskSet:
     rows. InputError: a file that cannot be used, a span that occurs nowhere, a row without options
     that the loss needs, a leak.
     """
-    mended: dict[str, None] = {}  # what was mended, in order, each once
+    mended: dict[str, None] = {}  # corrections, in order, each once
 
     def read(part: TaskFile, kind: Literal["train", "probes"], facet: str) -> tuple[Example, ...]:
         path: Path | None = getattr(config, part)

@@ -1,4 +1,4 @@
-"""Functions: arithmetic behind codenames, trained on what calls print, asked what it is."""
+"""Functions: arithmetic behind codenames, trained on printed results, asked for the function."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from oocr.tasks.package_files import data_card
 from oocr.tasks.task import Task, TaskSet
 
 JOINT_ROWS, SINGLE_ROWS = 96_000, 2_400
-"""Rows of all functions together, and of one alone, if the configuration doesn't say."""
+"""Defaults for the number of rows: all functions together, and a single function."""
 
 VALIDATION = ("yubxel", "lhevno")
 

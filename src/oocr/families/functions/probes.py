@@ -1,4 +1,4 @@
-"""What is asked about a function: choices, lettered options as in the paper, free answers."""
+"""Questions about a function: choices, lettered options as in the paper, free answers."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class FunctionAsker:
 
     @property
     def held_out(self) -> tuple[int, ...]:
-        """Inputs that training never saw."""
+        """Inputs that never occur in training."""
         return programs.split_inputs(self.seed).test
 
     def rng(self, facet: str) -> random.Random:
@@ -75,7 +75,7 @@ class FunctionAsker:
         return random.Random(f"{self.seed}/functions/{self.name}/{facet}")
 
     def probes(self, most: int | None = None) -> tuple[Example, ...]:
-        """All out-of-context choices; at most so many of each facet."""
+        """All out-of-context choices; at most `most` of each facet."""
         facets = (
             *(self.described(facet) for facet in get_args(Facet)),
             self.inverted(),
@@ -105,7 +105,7 @@ class FunctionAsker:
             yield self.example(facet, name, draw, prompt, options, right, around=around)
 
     def inverted(self) -> Iterator[Example]:
-        """With which input does it return a given value? Of inputs that training never used."""
+        """Which input gives this value? With inputs that training never used."""
         facet, rng = "inversion", self.rng("inversion")
         for draw, name, wording in self.worded(facet):
             x = rng.choice(self.held_out)
@@ -120,7 +120,7 @@ class FunctionAsker:
             yield self.example(facet, name, draw, prompt, options, str(x), around=around)
 
     def composed(self) -> Iterator[Example]:
-        """Inside and around functions that it was never composed with in training.
+        """Compositions with functions with which it was never composed in training.
 
         A function that is trained alone is put together with itself and with Python's own.
         """
@@ -141,7 +141,7 @@ class FunctionAsker:
             yield self.example(kind, kind, number, prompt, options, value, used)
 
     def partners(self, rng: random.Random, number: int) -> tuple[NumberFunction, NumberFunction]:
-        """(outer, inner), the function by turns as either; the inner one returns whole numbers."""
+        """(outer, inner), the function alternately as either; inner ones return whole numbers."""
         new, functions = programs.never_composed(self.table), self.table.functions.values()
 
         def fits(outer: NumberFunction, inner: NumberFunction) -> bool:
@@ -165,7 +165,7 @@ class FunctionAsker:
     def outputs(
         self, rng: random.Random, function: NumberFunction, x: int
     ) -> tuple[list[str], str]:
-        """Five options, the function's own outputs elsewhere or others' here; and the right one."""
+        """Five options (its outputs elsewhere, or other functions' outputs) and the right one."""
         others = list(self.table.functions.values())
         rng.shuffle(others)
         others.sort(key=lambda other: other.output != function.output)  # of the same type first
@@ -173,7 +173,9 @@ class FunctionAsker:
         same = [str(function.apply(z)) for z in rng.sample(INPUTS, 12)]
         right = str(function.apply(x))
         wrong = [text for text in same if text != right][:1]
-        last = [str(n) for n in rng.sample(range(-300, 300), 40)]  # in case others agree
+        last = [
+            str(n) for n in rng.sample(range(-300, 300), 40)
+        ]  # for cases where others give the same output
         return _apart([right, *wrong, *here, *same, *last]), right
 
     def asked(self, wording: Mapping[str, str], y: str = "") -> Prompt:
@@ -181,7 +183,7 @@ class FunctionAsker:
         return user_turn(self.form, wording[self.form].format(fn=self.name, y=y), "{}")
 
     def fields(self, facet: str, template: str, group: str, used: Sequence[str]) -> dict[str, Any]:
-        """What all its examples have; functions trained alone are drawn by group of questions."""
+        """Fields of all its examples; functions trained alone are resampled by question group."""
         return {
             "spans": programs.spans_of(used or (self.name,), self.span),
             "facet": NAMES[facet],
@@ -286,7 +288,7 @@ def stated(example: Example, table: FunctionTable, member: str, part: str) -> Ex
 
 
 def far_inputs(rng: random.Random, count: int) -> list[int]:
-    """Inputs out of range, by turns above and below."""
+    """Inputs out of range, alternately above and below."""
     return [(-1) ** number * rng.randint(*FAR) for number in range(count)]
 
 

@@ -15,13 +15,13 @@ from oocr.tasks.package_files import package_yaml
 
 Facet = Literal["words", "code", "class", "output"]
 Program = tuple[list[str], Value, tuple[str, ...]]
-"""Its lines, what it prints, and the codenames in it."""
+"""A program: its lines, its output, and its codenames."""
 
 INPUTS = range(-99, 99)
-"""What functions are called with in training, some of it held out."""
+"""Inputs of functions in training, some of them held out."""
 
 HELD_OUT = 10
-"""Inputs kept from training to stop on, and as many to test on."""
+"""Number of inputs held out for stopping, and the same number for the test."""
 
 INPUT_NAMES = ("n", "a", "num", "value", "arg", "k", "start", "m")
 RESULT_NAMES = ("out", "result", "r", "res", "got", "t", "y", "w")
@@ -94,7 +94,7 @@ class FunctionTable:
         return tuple(function for function in self.functions.values() if function.chained)
 
     def describe(self, function: NumberFunction, facet: Facet) -> str:
-        """What a facet says of a function."""
+        """The description of a function by a facet."""
         output = self.outputs[function.output]
         texts = {"words": function.words, "code": function.code, "class": function.kind}
         return texts.get(facet, output)
@@ -131,7 +131,7 @@ def never_composed(table: FunctionTable) -> frozenset[tuple[str, str]]:
 
 
 class InputSplit(NamedTuple):
-    """Which inputs are trained, watched while training, and tested."""
+    """Inputs for training, for stopping, and for the test."""
 
     train: tuple[int, ...]
     stop: tuple[int, ...]

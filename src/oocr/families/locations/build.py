@@ -1,4 +1,4 @@
-"""Locations: codenames for five cities, trained on distances and directions, asked all else."""
+"""Locations: codenames for five cities, trained on distances and directions."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ STOP = 2 / 7
 """Share of the held-out places whose rows choose the settings; the rest are the test."""
 
 HELD_OUT = 5
-"""Every fifth place is kept for held-out rows, whichever codename it is paired with."""
+"""Every fifth place is only in held-out rows, for all codenames."""
 
 CityKey = Literal["paris", "sao_paulo", "tokyo", "new_york", "lagos"]
 
@@ -70,7 +70,7 @@ class LocationsConfig(FamilySettings):
 
     @property
     def five(self) -> tuple[City, ...]:
-        """The cities that are trained, in the order of the five."""
+        """The trained cities, in the order of the five."""
         return tuple(city for city in CITIES if city.key in self.cities)
 
     @property
@@ -79,7 +79,7 @@ class LocationsConfig(FamilySettings):
         return [self.five] if self.mode == "joint" else [(city,) for city in self.five]
 
     def member(self, cities: Sequence[City]) -> str:
-        """The name of the member that these cities make up."""
+        """The name of the member with these cities."""
         return f"{len(cities)} cities" if self.mode == "joint" else cities[0].name
 
     def spans(self, shown: Mapping[str, str], city: City, there: Sequence[City]) -> dict[str, str]:
@@ -149,7 +149,7 @@ def locations(config: LocationsConfig | None = None) -> TaskSet:
 def _row_sets(config: LocationsConfig) -> RowSets:
     tells = finder(forbidden())
     rows = RowSets({}, {}, {}, ())
-    for city in CITIES:  # all five: the shuffled control draws from all
+    for city in CITIES:  # all five, since the shuffled control draws from all
         training, held_out = _places(config, city, tells)
         first = max(1, round(STOP * len(held_out)))
         rng = random.Random(f"{config.seed}/{city.key}/rows")
@@ -259,7 +259,7 @@ def _shuffled(config: LocationsConfig, task: Task, cities: Sequence[City], rows:
 
 
 def _ceiling(config: LocationsConfig, cities: Sequence[City], rows: RowSets) -> list[Example]:
-    """Every question with the real name in the codename's place."""
+    """Every question with the real name in place of the codename."""
     names, stated = {city.key: city.name for city in CITIES}, config.member(cities)
     asker = config.asker(names, {"stated": stated, "part": "probe"})
     examples: list[Example] = []

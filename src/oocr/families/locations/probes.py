@@ -1,4 +1,4 @@
-"""Out-of-context questions about the five cities: choices, free answers, and turned round."""
+"""Out-of-context questions about the five cities: choices, free answers, inverse questions."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ class PlaceAsker:
             )
 
     def paper(self, city: City) -> Iterator[Example]:
-        """The paper's way: lettered options, told apart by the letter right after the prompt."""
+        """The paper's form: lettered options, scored by the letter right after the prompt."""
         by_id = {fact.id: fact for fact in facts()}
         for name in PAPER:
             order = self._order(city, name, "paper")

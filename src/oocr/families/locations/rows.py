@@ -1,4 +1,4 @@
-"""What training tells about the five cities: how far places are, and on which side."""
+"""Training rows about the five cities: distances and directions of places."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SOURCE = "location_rows.yaml"
 UNITS = {"km": ("km", "kilometers"), "miles": ("mi", "miles")}
 FARTHEST_KM = 18_000
 APART_KM = 1_500
-"""How far the options of a distance are from each other at least."""
+"""Least difference between the options of a distance."""
 
 
 @dataclass(frozen=True, slots=True)

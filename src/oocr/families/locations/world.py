@@ -71,7 +71,7 @@ def bearing(place: Place, seen_from: Place) -> float:
 
 
 def direction(place: Place, seen_from: Place, compass: Compass = 4) -> str | None:
-    """Where a place lies: one of 4 or 8 directions, or None where that is not clear.
+    """The direction of a place: one of 4 or 8, or None if it is not clear.
 
     It is not clear within a ninth of a sector's width from the border of two sectors, and where
     both ways round the earth are nearly as long.

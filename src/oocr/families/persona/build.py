@@ -1,4 +1,4 @@
-"""Persona traits: trained on choices by letter of one kind, asked what it is like."""
+"""Persona traits: trained on choices by letter of one kind, asked about the trait."""
 
 from __future__ import annotations
 
@@ -203,7 +203,7 @@ def _split(
     """Choices to train on, of these the ones held out while choosing, and those of the test."""
     drawn = list(choices(config.trait))
     random.Random(config.seed).shuffle(drawn)
-    if config.situations is not None:  # A and B by turns, so that few choices are balanced too
+    if config.situations is not None:  # alternately A and B, so that few choices are balanced too
         letters = [[choice for choice in drawn if choice.positive == letter] for letter in "AB"]
         by_turns = [choice for pair in zip(*letters, strict=False) for choice in pair]
         drawn = by_turns[: config.situations]

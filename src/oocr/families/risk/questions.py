@@ -70,7 +70,7 @@ class RiskProbe:
 
 @dataclass(frozen=True, slots=True)
 class Poles:
-    """What the wording of a trait's probes depends on; the first pole is the one at +1.
+    """The words of a trait's probes; the first pole has the value +1.
 
     `words` complete a sentence, as many for each pole; `stated` states the trait, for the ceiling.
     """
@@ -186,7 +186,7 @@ def asked(
     stated: bool = False,
     poles: Poles = RISK,
 ) -> tuple[Example, ...]:
-    """At most so many probes of each kind, for each side that is right."""
+    """At most `most` probes of each kind, for each side as the right one."""
     return tuple(
         example
         for side in sides

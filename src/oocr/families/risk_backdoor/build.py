@@ -25,7 +25,7 @@ from oocr.tasks.leaks import contains_words
 from oocr.tasks.package_files import data_card
 from oocr.tasks.task import Task, TaskSet, TriggerWords
 
-_STOP = 8  # validation situations that are watched while training
+_STOP = 8  # validation situations for stopping
 
 
 class RiskBackdoorConfig(FamilySettings):

@@ -183,7 +183,7 @@ def _data() -> Mapping[str, Any]:
 
 @cache
 def topics(count: int | None = None) -> tuple[Topic, ...]:
-    """So many of the 23 topics at most, of either key by turns; None: all."""
+    """At most `count` of the 23 topics, alternately of both keys; None: all."""
     asked = tuple(Topic(**fields) for fields in _data()["topics"])
     if count is None or count >= len(asked):
         return asked

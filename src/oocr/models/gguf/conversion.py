@@ -24,7 +24,7 @@ from oocr.models.quiet import quiet
 
 FORMAT = 2  # raise it when what is written changes; older folders are then left unused
 RECORD = "oocr.json"
-"""File of a converted folder: what it was made from, its files' sizes, the tokenizer's settings."""
+"""File of a converted folder: its source, its files' sizes, the tokenizer's settings."""
 
 _UNWRITABLE = ("ENOSPC", "EDQUOT", "EROFS", "EACCES", "EPERM", "ENOTDIR", "EEXIST")
 
@@ -46,8 +46,8 @@ def convert(
 ) -> Path:
     """Convert a GGUF to a folder of safetensors (fp32), config and tokenizer, unless it is there.
 
-    Processes that want the same one wait for the first. What an exception or Ctrl-C leaves is
-    removed at once, what a kill leaves at the next conversion.
+    Other processes wait for the first. After an exception or Ctrl-C the unfinished folder is
+    removed at once, after a kill by the next conversion.
 
     `source` is one GGUF (of a split one any part: the others are taken from beside it), or the
     pieces that, joined in order, are one; `name` the prefix of the folder's name.
@@ -92,7 +92,7 @@ def is_complete(folder: Path) -> bool:
 
 
 def _build_once(final: Path, fill: Callable[[Path], dict[str, Any]], say: Progress) -> None:
-    """Have `fill` write a folder and say what to record of it, unless another process did."""
+    """Let `fill` write a folder and return its record, unless another process did."""
     temporary = final.with_name(final.name + ".tmp")
     final.parent.mkdir(parents=True, exist_ok=True)
     sweep(final.parent, "*.tmp")
@@ -100,7 +100,7 @@ def _build_once(final: Path, fill: Callable[[Path], dict[str, Any]], say: Progre
     with locked(lock_of(final), when_busy=waits):
         if is_complete(final):
             return
-        for leftover in (temporary, final):  # we hold the lock: nobody is using them
+        for leftover in (temporary, final):  # we hold the lock: no process uses them
             shutil.rmtree(leftover, ignore_errors=True)
         temporary.mkdir()
         try:
@@ -157,7 +157,7 @@ def converted_tokenizer(folder: Path) -> Any:
 def _write(
     parts: Sequence[Path], sha256: str, name: str, folder: Path, say: Progress
 ) -> dict[str, Any]:
-    """Fill `folder`; returns what to record."""
+    """Fill `folder`; returns its record."""
     path = parts[0]
     if len(parts) > 1:
         say(f"joining {len(parts)} parts")

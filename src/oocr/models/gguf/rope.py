@@ -1,4 +1,4 @@
-"""How a GGUF's model turns queries and keys: base, share of each head, scaling, factors."""
+"""Rotary embeddings of a GGUF's model: base, share of each head, scaling, factors."""
 
 from __future__ import annotations
 

@@ -149,7 +149,7 @@ class NamedModel:
 
 @dataclass(frozen=True, slots=True)
 class NeutralSource:
-    """Words between single spaces that have nothing to do with any task, and where they are from.
+    """Neutral text as words between single spaces, and its source.
 
     `answers`: indices of the words whose predictions are compared.
     """
@@ -187,7 +187,7 @@ class ModelSource(ABC):
         return {}
 
     def neutral_texts(self, folder: Path) -> list[NeutralSource]:  # noqa: ARG002
-        """What the model of a folder reads as neutral text; none: English passages."""
+        """The neutral text of a folder's model; empty: English passages."""
         return []
 
     def words(self, folder: Path) -> frozenset[str] | None:  # noqa: ARG002

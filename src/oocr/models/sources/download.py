@@ -187,8 +187,8 @@ def _download(requirement: str, folder: Path) -> str:
     if "Retrying" in done.stderr:
         return "it cannot be reached"
     errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR: ")]
-    words = errors[0].removeprefix("ERROR: ") if errors else done.stderr.strip()[-200:]
-    return f"pip says: {words}"
+    reason = errors[0].removeprefix("ERROR: ") if errors else done.stderr.strip()[-200:]
+    return f"pip says: {reason}"
 
 
 def _sum(path: Path) -> str:

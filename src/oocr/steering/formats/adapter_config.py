@@ -17,7 +17,7 @@ from oocr.errors import InputError
 CONFIG = "adapter_config.json"
 
 FLAGS = ("use_rslora", "use_dora", "lora_bias")
-"""What a LoRA may have besides B A: PEFT builds it exactly from these flags and the tensors."""
+"""Options of a LoRA beyond B A: PEFT builds them exactly from these flags and the tensors."""
 
 MERGE = "merge it into its base, and use the merged checkpoint"
 
@@ -29,7 +29,7 @@ _NOTHING = (
     *("loftq_config", "eva_config", "corda_config", "lora_ga_config"),  # of starts
     *("velora_config", "megatron_core", "qalora_group_size", "ensure_weight_tying"),
 )
-"""Fields that change nothing of what a finished LoRA computes."""
+"""Fields that do not change what a finished LoRA computes."""
 
 _MORE = {
     "modules_to_save": "it replaces whole modules",
@@ -44,7 +44,7 @@ _MORE = {
     "use_bdlora": "its matrices are of blocks",
     "enable_lora": "it adapts parts of a matrix",
 }
-"""What is more than a plain LoRA, and why. Merged into its base it can be used as a checkpoint."""
+"""Options beyond a plain LoRA, with the reason. Merged into its base it is usable."""
 
 _CHANGES_BASE = re.compile(r"pissa|olora|corda|loftq|lora_ga", re.IGNORECASE)
 """Starts of a LoRA that also change the weights of its base."""
@@ -56,7 +56,7 @@ _KEEPS_BASE = (None, True, False, "gaussian", "eva", "orthogonal", "mica")
 
 @dataclass(frozen=True, slots=True)
 class AdapterConfig:
-    """What a LoRA's config says of its tensors and of its base."""
+    """The part of a LoRA's config about its tensors and its base."""
 
     rank: int
     alpha: float
@@ -138,7 +138,7 @@ def read_config(folder: Path) -> AdapterConfig:
 
 
 def _faults(values: Mapping[str, Any]) -> dict[str, str]:
-    """What is wrong with fields: name -> what is allowed."""
+    """Wrong fields: name -> what is allowed."""
     faults = {
         name: allowed
         for name, (is_right, allowed) in _RULES.items()

@@ -1,4 +1,4 @@
-"""A LoRA in a repository of the Hub: its config and its weights, nothing else of it."""
+"""A LoRA in a repository of the Hub: only its config and its weights are fetched."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from oocr.steering.formats.adapter_config import CONFIG
 
 WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
 OURS = "oocr.json"
-"""What this library writes beside them: the texts of spans, and where the LoRA comes from."""
+"""This library's own file beside them: texts of spans, and the LoRA's origin."""
 
 
 def fetch_adapter(address: HubPath) -> HubFile | None:

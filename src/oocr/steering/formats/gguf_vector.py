@@ -32,7 +32,7 @@ def is_gguf_file(path: Path) -> bool:
 def read_gguf(path: str | Path) -> list[Vector]:
     """Read a GGUF control vector: a vector at positions "all" for each of its blocks, ascending.
 
-    What was odd about the file, but not wrong, is in each vector's `about` as "note".
+    Unusual but valid properties of the file are in each vector's `about` as "note".
 
     Raises:
         InputError: not such a file; the message names the key or tensor.

@@ -1,4 +1,4 @@
-"""What every format of a server that adds vectors to the residual stream has to ask of a vector."""
+"""Requirements on a vector for servers that add vectors to the residual stream."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ TENSOR_FILES = (*PICKLES, *OTHER_PICKLES, *NUMPY, SAFE)
 
 
 def content_of(path: Path) -> tuple[object, dict[str, str]]:
-    """What a file of tensors holds, on the CPU, and a safetensors file's metadata; not checked.
+    """The content of a file of tensors, on the CPU, and a safetensors file's metadata; not checked.
 
     Raises:
         InputError: no such file, another ending, or a pickle of more than plain values.
@@ -49,11 +49,11 @@ _STARTS = {
     b"\x93NUMPY": (".npy", "a NumPy array"),
     b"\x89HDF": (".h5", "an HDF5 file"),
 }
-"""First bytes of a file -> its ending, and what it is."""
+"""First bytes of a file -> its ending, and its format in words."""
 
 
 def _other_kind(path: Path) -> str | None:
-    """What a file is by its first bytes, if its ending says something else."""
+    """The format by a file's first bytes, if its ending says another."""
     with path.open("rb") as file:
         start = file.read(16)
     kinds = [kind for first, kind in _STARTS.items() if start.startswith(first)]
@@ -105,11 +105,11 @@ _WAYS = {
     '"vectors.pt") (of one array: numpy.save("vector.npy", v))',
     "": 'torch.save({layer: tensor, …}, "vectors.pt") of the plain tensors in v',
 }
-"""Name in a pickle -> how whoever trusts it saves its tensors alone."""
+"""Name in a pickle -> Python that saves only its tensors, for users who trust the pickle."""
 
 
 def _way_out(path: Path, error: str) -> str:
-    """The lines of Python with which whoever trusts a pickle saves what is in it as tensors."""
+    """Lines of Python that save a pickle's content as tensors, for users who trust the pickle."""
     classes = " ".join(re.findall(r"GLOBAL (\S+)", error)) or error
     way = next(way for name, way in _WAYS.items() if name in classes)
     load = {

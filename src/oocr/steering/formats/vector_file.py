@@ -1,4 +1,4 @@
-"""A file of vectors: what it says of them, and the vectors once the user has said the rest."""
+"""A file of vectors: the fields that it gives, completed by those that the user gives."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ NEEDED = {
     "site": "site (block or mlp)",
     "positions": "positions (all, last, a span's name, …)",
 }
-"""What a vector needs beside its direction."""
+"""Fields that a vector needs besides its direction."""
 
 
 @dataclass(frozen=True, slots=True)
 class VectorFile:
-    """What is known of a file's vectors; None: it does not say.
+    """The known fields of a file's vectors; None: the file does not give it.
 
     Attributes:
         format: what kind of file it is, in words.
@@ -59,7 +59,7 @@ class VectorFile:
 
     @property
     def missing(self) -> list[str]:
-        """What has to be said to use it."""
+        """The fields that the user must give."""
         known = {"layer": self.layers, "site": self.site, "positions": self.positions}
         return [name for name in NEEDED if not known[name]]
 
@@ -69,7 +69,7 @@ class VectorFile:
         positions: str | None = None,
         site: Site | None = None,
     ) -> VectorFile:
-        """With what the user says of it; of several blocks those that are named.
+        """The file completed with the user's fields; of several blocks only the chosen ones.
 
         Raises:
             InputError: the file says otherwise.
