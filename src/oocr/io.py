@@ -76,10 +76,11 @@ def check_output(
             already, no folder to write into (a file in its place, read-only, a name that is too
             long), or too little room.
     """
-    if match := _ADDRESS.match(str(path)):
+    if url := address_of(path):
         raise InputError(
-            f"{option} {match[1]}://{match[2]}: an address; allowed: a folder (of several machines:"
-            " on a file system that they share, such as NFS), to be copied there afterwards"
+            f"{option} {url}: an address; allowed: a folder (of several machines: on a file system "
+            "that they share, such as NFS); runs at an address are done by `oocr work`, also by "
+            "`oocr run` with --ray, --slurm or --sbatch"
         )
     where = f"{option} {path}"
     for part in path.parts:
@@ -117,6 +118,12 @@ def check_output(
 
 _ADDRESS = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]+):/+(.*)")
 """s3://bucket/runs, as a path has it; a drive has one letter."""
+
+
+def address_of(place: str | Path) -> str | None:
+    """The address of a store of objects that is named, also one that became a path."""
+    match = _ADDRESS.match(str(place))
+    return f"{match[1]}://{match[2]}" if match else None
 
 
 def _is_same(path: Path, other: Path) -> bool:
@@ -170,7 +177,7 @@ def write_text(path: Path, text: str) -> Path:
     return write_atomic(path, lambda part: part.write_text(text, encoding="utf-8"))
 
 
-def write_new(path: Path, text: str = "") -> bool:
+def write_new(path: Path, content: bytes = b"") -> bool:
     """Write a small file of which only one process at a time can be the author; whether it was us.
 
     Creation is atomic, also on storage that machines share. A reader may see it empty for a moment.
@@ -185,7 +192,7 @@ def write_new(path: Path, text: str = "") -> bool:
         except FileExistsError:
             return False
         try:
-            os.write(handle, text.encode())
+            os.write(handle, content)
         except OSError:
             path.unlink(missing_ok=True)
             raise

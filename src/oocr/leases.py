@@ -1,11 +1,11 @@
 """Claims on shared storage: which process does which job. A lease, not a lock.
 
-A folder holds, for each job that a process is at work on, `JOB.N.claim`, and `JOB.done` once its
-result is written. A claim is created atomically, and its holder writes a heartbeat into it. Where
-that stops, another process creates `JOB.(N+1).claim`: only one can, and nobody's file is removed. A
-claim counts as stale when its content has not changed for the length of a lease on the watcher's
-own monotonic clock; no two clocks are compared. On the holder's machine it is enough that its
-process is gone.
+A store (`oocr.stores`: a folder, or one at a URL) holds, for each job that a process is at work on,
+`JOB.N.claim`, and `JOB.done` once its result is written. A claim is created atomically, and its
+holder writes a heartbeat into it. Where that stops, another process creates `JOB.(N+1).claim`: only
+one can, and nobody's file is removed. A claim counts as stale when its content has not changed for
+the length of a lease on the watcher's own monotonic clock; no two clocks are compared. On the
+holder's machine it is enough that its process is gone.
 
 A holder that was held up for longer than a lease may be at work beside the one who took its job
 over. That costs time only: results are written whole, under a key, by whoever comes first.
@@ -32,7 +32,8 @@ import psutil
 from pydantic import ValidationError
 
 from oocr.errors import RunError
-from oocr.io import Record, disk_errors, write_new
+from oocr.io import Record
+from oocr.stores import Store
 
 LEASE = 60.0
 """Seconds without a heartbeat after which a claim is taken over."""
@@ -49,7 +50,8 @@ _NAME = re.compile(r"(?P<job>.+)\.(?P<number>\d+)\.claim")
 class Holder(Record):
     """Who holds a claim: `place` is the same for processes that see each other's numbers.
 
-    `began` is a time of the holder's clock, for people; `lease` are seconds.
+    `began` is a time of the holder's clock, for people; `lease` are seconds; `token` tells it from
+    others of the process.
     """
 
     label: str
@@ -58,6 +60,7 @@ class Holder(Record):
     place: str
     began: str
     lease: float
+    token: str = ""
 
 
 class Done(Record):
@@ -69,28 +72,28 @@ class Done(Record):
 
 @dataclass(frozen=True, slots=True)
 class Board:
-    """A folder of claims at one moment: finished jobs, and each claimed job's highest number."""
+    """A store of claims at one moment: finished jobs, each claimed job's highest number, files."""
 
     done: frozenset[str]
     claimed: dict[str, int]
+    names: frozenset[str] = field(default=frozenset(), compare=False)
 
 
-def board_of(folder: Path) -> Board:
-    """What a folder of claims shows now, from one listing."""
-    with disk_errors(folder):
-        names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+def board_of(store: Store) -> Board:
+    """What a store of claims shows now, from one listing."""
+    names = frozenset(store.names())
     done = frozenset(name[: -len(".done")] for name in names if name.endswith(".done"))
     claimed: dict[str, int] = {}
     for match in filter(None, map(_NAME.fullmatch, names)):
         job, number = match["job"], int(match["number"])
         if job not in done:
             claimed[job] = max(number, claimed.get(job, 0))
-    return Board(done, claimed)
+    return Board(done, claimed, names)
 
 
-def claim_path(folder: Path, job: str, number: int) -> Path:
+def claim_name(job: str, number: int) -> str:
     """The file of a claim."""
-    return folder / f"{job}.{number}.claim"
+    return f"{job}.{number}.claim"
 
 
 def holder_of(content: bytes) -> Holder | None:
@@ -103,34 +106,29 @@ def holder_of(content: bytes) -> Holder | None:
 
 @dataclass(eq=False)
 class Claim:
-    """A job that this process holds; `lost` once another has taken it over."""
+    """A job that this process holds; `head` is what its file says of the holder."""
 
-    folder: Path
+    store: Store
     job: str
     number: int
-    handle: int
-    offset: int
+    head: str
     began: float
-    lost: bool = False
     closed: bool = False
 
     @property
-    def path(self) -> Path:
+    def name(self) -> str:
         """Its file."""
-        return claim_path(self.folder, self.job, self.number)
+        return claim_name(self.job, self.number)
 
     def beat(self, now: float) -> None:
         """Write a sign of life: the seconds since the job was taken."""
-        with suppress(OSError):  # the store is away: if it stays so, the job is taken over
-            os.pwrite(self.handle, f"{now - self.began:16.3f}".encode(), self.offset)
-            os.fsync(self.handle)
-            successor = claim_path(self.folder, self.job, self.number + 1)
-            self.lost = self.lost or successor.exists() or not self.path.exists()
+        with suppress(OSError, RunError):  # the store is away: if it stays so, it is taken over
+            self.store.renew(self.name, _claim(self.head, now - self.began))
 
 
 @dataclass
 class Claims:
-    """The claims of this process in folders on shared storage; a context in which they are kept.
+    """The claims of this process in stores that machines share; a context in which they are kept.
 
     `clock` is monotonic, in seconds.
     """
@@ -138,7 +136,9 @@ class Claims:
     lease: float = LEASE
     clock: Callable[[], float] = time.monotonic
     held: list[Claim] = field(default_factory=list[Claim])
-    _seen: dict[Path, tuple[bytes, float]] = field(default_factory=dict[Path, tuple[bytes, float]])
+    _seen: dict[tuple[Store, str], tuple[bytes, float]] = field(
+        default_factory=dict[tuple[Store, str], tuple[bytes, float]]
+    )
     _lock: threading.RLock = field(default_factory=threading.RLock)
     _ended: threading.Event = field(default_factory=threading.Event)
     _token: str = field(default_factory=lambda: os.urandom(8).hex())
@@ -155,32 +155,32 @@ class Claims:
             with suppress(OSError, RunError):
                 self.release(claim)
 
-    def take(self, folder: Path, job: str, number: int, label: str) -> Claim | None:
+    def take(self, store: Store, job: str, number: int, label: str) -> Claim | None:
         """Claim a job, as the process that takes it for the `number`th time; None: it is taken.
 
         A job that turns out to be finished is not claimed either.
         """
-        path = claim_path(folder, job, number)
         began = datetime.now(UTC).isoformat(timespec="seconds")
-        host, pid = socket.gethostname(), os.getpid()
+        host, pid, token = socket.gethostname(), os.getpid(), os.urandom(4).hex()
         holder = Holder(
-            label=label, host=host, pid=pid, place=_place(), began=began, lease=self.lease
+            **{"label": label, "host": host, "pid": pid, "place": _place(), "began": began},
+            lease=self.lease,
+            token=token,
         )
-        head = f"{holder.model_dump_json()}\n".encode()
-        if not write_new(path, f"{head.decode()}{0:16.3f}\n"):
+        claim = Claim(store, job, number, holder.model_dump_json(), self.clock())
+        if not store.create(claim.name, _claim(claim.head, 0)):
             return None
-        with disk_errors(path):
-            handle = os.open(path, os.O_WRONLY)
-        claim = Claim(folder, job, number, handle, len(head), self.clock())
         with self._lock:
             self.held.append(claim)
-        if (folder / f"{job}.done").exists():
-            self.release(claim)
-            return None
-        return claim
+        try:
+            store.read(f"{job}.done")
+        except FileNotFoundError:
+            return claim
+        self.release(claim)
+        return None
 
     def next(
-        self, folder: Path, jobs: Sequence[str], board: Board, labels: Callable[[str], str]
+        self, store: Store, jobs: Sequence[str], board: Board, labels: Callable[[str], str]
     ) -> Claim | None:
         """Claim the first of these unfinished jobs that is free, else one that is stale.
 
@@ -191,31 +191,31 @@ class Claims:
         while free:
             place = random.randrange(min(len(free), len(board.claimed) + 1))
             job = free.pop(place)
-            if (claim := self.take(folder, job, 0, labels(job))) is not None:
+            if (claim := self.take(store, job, 0, labels(job))) is not None:
                 return claim
             board.claimed.setdefault(job, 0)
-        mine = {claim.job for claim in self.held if claim.folder == folder}
+        mine = {claim.job for claim in self.held if claim.store == store}
         others = [job for job in jobs if job in board.claimed and job not in mine]
         for job in sorted(others, key=self._share)[:WATCHED]:
             number = board.claimed[job]
-            if self.stale(claim_path(folder, job, number)):
-                claim = self.take(folder, job, number + 1, labels(job))
+            if self.stale(store, claim_name(job, number)):
+                claim = self.take(store, job, number + 1, labels(job))
                 if claim is not None:
                     return claim
         return None
 
-    def stale(self, path: Path) -> bool:
+    def stale(self, store: Store, name: str) -> bool:
         """Whether a claim's holder is gone, as far as this process has seen."""
         try:
-            content = path.read_bytes()
+            content = store.read(name)
         except FileNotFoundError:  # released
             return False
         now, holder = self.clock(), holder_of(content)
         if holder is not None and is_gone(holder):
             return True
-        seen = self._seen.get(path)
+        seen = self._seen.get((store, name))
         if seen is None or seen[0] != content:
-            self._seen[path] = (content, now)
+            self._seen[store, name] = (content, now)
             return False
         return now - seen[1] > max(self.lease, holder.lease if holder else 0)
 
@@ -226,12 +226,11 @@ class Claims:
                 return
             claim.closed = True
             self.held.remove(claim)
-            os.close(claim.handle)
         if seconds is not None:
             done = Done(host=socket.gethostname(), seconds=round(seconds, 3))
-            write_new(claim.folder / f"{claim.job}.done", done.model_dump_json())
+            claim.store.create(f"{claim.job}.done", done.model_dump_json().encode())
         for number in range(claim.number, -1, -1):
-            claim_path(claim.folder, claim.job, number).unlink(missing_ok=True)
+            claim.store.remove(claim_name(claim.job, number))
 
     def _share(self, job: str) -> bytes:
         """An order of jobs that is this process's own."""
@@ -287,6 +286,11 @@ def _place() -> str:
         return f"{socket.gethostname()} {psutil.boot_time():.0f}"
 
 
+def _claim(head: str, seconds: float) -> bytes:
+    """A claim's content: of one length, so that it can be written again in place."""
+    return f"{head}\n{seconds:16.3f}\n".encode()
+
+
 def seconds_of(content: bytes) -> float:
     """How long a claim's holder says that it has been at work."""
     with suppress(ValueError):
@@ -294,9 +298,9 @@ def seconds_of(content: bytes) -> float:
     return 0.0
 
 
-def done_of(path: Path) -> Done | None:
+def done_of(store: Store, job: str) -> Done | None:
     """A finished job's marker; None: it does not say."""
     try:
-        return Done.model_validate_json(path.read_bytes())
+        return Done.model_validate_json(store.read(f"{job}.done"))
     except (OSError, ValidationError):
         return None

@@ -19,6 +19,7 @@ from oocr.runs.folder import run_folder, same_threads
 from oocr.runs.read_config import load_configs
 from oocr.runs.resolve import resolve
 from oocr.runs.run import run
+from oocr.stores import FolderStore
 from tests.tiny_run import ROOT, claims_of, environment, rows_of, write_tiny_run
 
 
@@ -86,10 +87,12 @@ def test_two_workers_die_with_it_and_have_given_the_same_numbers(
 def test_it_goes_on_with_as_many_threads_as_it_began_with(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert same_threads(tmp_path, 3) == 3
-    assert same_threads(tmp_path, 1) == 3, "finished arms are not redone for want of a core"
+    assert same_threads(FolderStore(tmp_path), 3) == 3
+    assert same_threads(FolderStore(tmp_path), 1) == 3, (
+        "finished arms are not redone for want of a core"
+    )
     (tmp_path / "threads").write_text("x")
-    assert same_threads(tmp_path, 2) == 2
+    assert same_threads(FolderStore(tmp_path), 2) == 2
 
     (config,) = load_configs(source)
     folder = run_folder(resolve(config, source.parent)[0], tmp_path)

@@ -11,6 +11,7 @@ import pytest
 from oocr.errors import RunError
 from oocr.leases import Claims
 from oocr.runs.progress import ProgressReport
+from oocr.stores import FolderStore
 from oocr.work.shared_jobs import SharedJobs, failure_of, job_name
 
 COSTS = (5.0, 4.0, 9.0, 8.0, 2.0, 0.0)
@@ -30,7 +31,7 @@ def do(folder: Path, jobs: SharedJobs, tasks: str = "", fails: str = "") -> str:
         return future
 
     named = [(letter, partial(begin, letter)) for letter in "abcdef"]
-    jobs.do(folder, "some", named, COSTS, Future.result, 1, tasks)
+    jobs.do(FolderStore(folder), "some", named, COSTS, Future.result, 1, tasks)
     return "".join(begun)
 
 
@@ -50,7 +51,7 @@ def test_each_is_tried_once_and_the_rest_is_done_before_it_is_said(tmp_path: Pat
         jobs = SharedJobs(claims, ProgressReport())
         with pytest.raises(RunError, match=r"2 of the jobs could not be done \(c, e\): .*no c"):
             do(tmp_path, jobs, fails="ce")
-        failure = failure_of(tmp_path / f"{job_name(2)}.failed")
+        failure = failure_of(FolderStore(tmp_path), f"{job_name(2)}.failed")
         assert failure is not None
         assert failure.label == "c"
         assert sorted(path.stem for path in tmp_path.glob("*.done")) == [

@@ -20,6 +20,7 @@ from oocr.runs.folder import MADE_WITH, beside_others, only_one
 from oocr.runs.progress import ProgressReport
 from oocr.runs.resolve import resolve
 from oocr.runs.run import PreparedRun
+from oocr.stores import FolderStore
 from oocr.work.shared_jobs import failure_of
 from oocr.work.shared_run import work_on
 from tests.command_line import Call
@@ -114,7 +115,7 @@ def test_one_who_has_the_folder_alone_and_those_who_share_it_exclude_each_other(
     folder = copy / "work" / "state" / "training"
     folder.mkdir(parents=True)
     with Claims() as claims:  # as on another machine whose storage shares no locks
-        assert claims.take(folder, "000000", 0, "an arm") is not None
+        assert claims.take(FolderStore(folder), "000000", 0, "an arm") is not None
         with pytest.raises(RunError, match=rf"processes are at work on .*oocr work {copy}"):
             tiny.run(copy.parent)
 
@@ -136,7 +137,7 @@ def test_a_job_that_fails_is_left_and_the_others_are_done(
             work(tiny, tmp_path)
     (folder,) = tmp_path.iterdir()
     (failed,) = folder.rglob("*.failed")
-    failure = failure_of(failed)
+    failure = failure_of(FolderStore(failed.parent), failed.name)
     assert failure is not None
     assert "in refuse" in failure.trace
     assert len(made(folder)) >= 2, "the vectors"

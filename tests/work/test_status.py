@@ -13,6 +13,7 @@ from oocr import leases
 from oocr.cli.cluster.status import status_lines
 from oocr.errors import InputError
 from oocr.leases import Claims
+from oocr.stores import FolderStore
 from oocr.work import status as status_module
 from oocr.work.shared_jobs import Failure, JobList, job_name
 from oocr.work.status import status_of
@@ -41,9 +42,9 @@ def test_who_is_at_work_since_when_and_for_how_long_yet(
     stage = board(tmp_path / "run")
     now = [0.0]
     here, there = Claims(60, lambda: now[0]), Claims(60, lambda: now[0])
-    first = here.take(stage, job_name(4), 0, "arm 4")
+    first = here.take(FolderStore(stage), job_name(4), 0, "arm 4")
     monkeypatch.setattr(leases, "_place", lambda: "another machine")
-    second = there.take(stage, job_name(5), 1, "arm 5")
+    second = there.take(FolderStore(stage), job_name(5), 1, "arm 5")
     monkeypatch.undo()
     assert first
     assert second
@@ -51,15 +52,15 @@ def test_who_is_at_work_since_when_and_for_how_long_yet(
     first.beat(now[0])
     hour = time.time() + 3600  # this machine's clock, which is an hour wrong
     monkeypatch.setattr(time, "time", lambda: hour)
-    status = status_of(tmp_path / "run")
+    status = status_of(FolderStore(tmp_path / "run"))
     (training,) = status.stages
     assert (training.jobs, training.done) == (10, 4)
     assert [job.label for job in training.in_work] == ["arm 4", "arm 5"]
     assert [round(job.seconds) for job in training.in_work] == [200, 0]
     assert not any(job.gone for job in training.in_work), "the storage's clock counts"
     assert training.left == pytest.approx(2 * sum(range(1, 7)) / 2)
-    os.utime(second.path, (0, 0))
-    lines = status_lines(status_of(tmp_path / "run"))
+    os.utime(stage / second.name, (0, 0))
+    lines = status_lines(status_of(FolderStore(tmp_path / "run")))
     assert "not finished" in lines[0]
     assert "4 of 10, 2 in work, at most about 42 s left with 1 job at a time" in lines[1]
     assert lines[2].endswith(f"(process {os.getpid()}), for 3 min")
@@ -71,22 +72,23 @@ def test_failures_are_told_with_where_and_what(tmp_path: Path) -> None:
     fields = {"label": "arm 9", "host": "node7", "pid": 12, "when": "2026-01-01T00:00:00+00:00"}
     failure = Failure(**fields, error="ValueError: no", trace="")
     (stage / f"{job_name(9)}.failed").write_text(failure.model_dump_json())
-    text = "\n".join(status_lines(status_of(tmp_path / "run")))
+    text = "\n".join(status_lines(status_of(FolderStore(tmp_path / "run"))))
     assert "4 of 10, 1 failed" in text
     assert "failed: arm 9: ValueError: no; node7 (process 12), 2026-01-01" in text
     assert "nobody is at work on it; it goes on with: oocr work" in text
     with pytest.raises(InputError, match="not a run folder"):
-        status_of(tmp_path)
+        status_of(FolderStore(tmp_path))
 
 
 def test_a_large_store_is_read_with_few_files_opened(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     board(tmp_path / "run", jobs=2000, done=1990)
-    opened: list[Path] = []
+    opened: list[str] = []
     done_of = leases.done_of
-    monkeypatch.setattr(status_module, "done_of", lambda p: (opened.append(p), done_of(p))[1])
-    (training,) = status_of(tmp_path / "run").stages
+    noted = lambda store, job: (opened.append(job), done_of(store, job))[1]  # noqa: E731
+    monkeypatch.setattr(status_module, "done_of", noted)
+    (training,) = status_of(FolderStore(tmp_path / "run")).stages
     assert training.done == 1990
     assert len(opened) <= status_module.TIMED
 

@@ -19,17 +19,19 @@ from oocr.audit.several import Comparison, compare
 from oocr.audit.source import AuditSource, fine_tune_of
 from oocr.charts.pieces import number, percent
 from oocr.cli.audit import AuditOptions, AuditPlan, loaded_base, plan_of
+from oocr.cli.cluster.place import SharedPlace
 from oocr.cli.cluster.shared_work import SharedWork
 from oocr.cli.options import Engine, shared_words
 from oocr.engine.memory import PROCESS, shape_of
 from oocr.engine.selftest import load_model
 from oocr.engine.trainable import versions
 from oocr.errors import InputError, RunError
-from oocr.io import write_json
+from oocr.io import check_output, write_json
 from oocr.leases import Claims, board_of
 from oocr.models.language_model import LanguageModel
 from oocr.models.outline import outline
 from oocr.report.audits_page import AuditRow, build_audits_page
+from oocr.stores import FolderStore, Store
 from oocr.words import counted
 
 AUDITING = 2**30
@@ -93,9 +95,10 @@ def shared_audits(
     """The same for processes of an engine; `words` are the arguments after the verb."""
     if len(names) < 2:
         raise InputError(f"{engine.named}: found one fine-tune; allowed: two or more of them")
+    check_output(options.out, folder=True)
     options = replace(options, out=options.out.resolve())
     return SharedWork(
-        options.out,
+        SharedPlace(options.out),
         shared_words(["audit"], words, options.out),
         partial(audit_all, names, options),
         print_audits,
@@ -183,14 +186,14 @@ class Several:
     ) -> tuple[dict[str, AuditRow], Comparison | None]:
         """A table row for each fine-tune, and how similar their vectors are."""
         model = loaded_base(model_name, self.options.load, self.console)
-        folder = self.plan.out / ".work" / model.fingerprint
+        work = FolderStore(self.plan.out / ".work" / model.fingerprint)
         rows: dict[str, AuditRow] = {}
         audits: dict[str, Audit] = {}
         with Claims() as claims:
             while waiting := [name for name in names if name not in rows]:
                 busy = True
                 for name in waiting:
-                    row = self._row(claims, folder, model, name)
+                    row = self._row(claims, work, model, name)
                     if row is None:  # another process computes it
                         continue
                     rows[name], busy = row, False
@@ -206,7 +209,7 @@ class Several:
             rows = {name: replace(row, cluster=cluster.get(row.name)) for name, row in rows.items()}
         return rows, comparison
 
-    def _row(self, claims: Claims, work: Path, model: LanguageModel, name: str) -> AuditRow | None:
+    def _row(self, claims: Claims, work: Store, model: LanguageModel, name: str) -> AuditRow | None:
         """A fine-tune's audit, from its folder or computed; None: another process computes it."""
         shown = self.shown[name]
         try:

@@ -32,6 +32,13 @@ VectorSite = Annotated[
     Text, Option("--site", help="output that it is added to, if the file does not say: block, mlp")
 ]
 Out = Annotated[Path, Option(file_okay=False, help="folder of all runs")]
+OutOrUrl = Annotated[
+    str, Option("--out", help="folder of all runs, or an address: s3://bucket/runs")
+]
+Local = Annotated[
+    Path | None,
+    Option(file_okay=False, help="of runs at an address: their folder here; default: in the cache"),
+]
 FineTunes = Annotated[
     list[str] | None,
     Argument(
@@ -106,8 +113,11 @@ class Engine:
         return next((f"--{name}" for name, value in asdict(self).items() if value is not None), "")
 
 
-def shared_words(verb: Sequence[str], words: Sequence[str], out: Path) -> list[str]:
-    """The command of one of many processes: without the engine's options, with a full `--out`."""
+def shared_words(verb: Sequence[str], words: Sequence[str], out: Path | str) -> list[str]:
+    """The command of one of many processes: without the engine's options, with a full `--out`.
+
+    `out` may be an address.
+    """
     dropped = [f"--{name}" for name in (*get_type_hints(Engine), "out")]
     kept, rest = list(verb), list(words)
     while rest:
@@ -117,7 +127,7 @@ def shared_words(verb: Sequence[str], words: Sequence[str], out: Path) -> list[s
             kept.append(word)
         elif not sign and rest and not rest[0].startswith("--"):
             rest.pop(0)
-    return [*kept, "--out", str(out.resolve())]
+    return [*kept, "--out", str(out.resolve() if isinstance(out, Path) else out)]
 
 
 def with_options(**groups: type) -> Callable[[Callable[..., None]], Callable[..., None]]:

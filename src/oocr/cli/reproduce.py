@@ -11,6 +11,7 @@ from pathlib import Path
 from rich.console import Console
 
 from oocr.claims.page_claims import PaperVerdict
+from oocr.cli.cluster.place import SharedPlace
 from oocr.cli.cluster.shared_work import SharedWork
 from oocr.cli.cluster.work import most_memory
 from oocr.cli.options import Engine, shared_words
@@ -74,13 +75,14 @@ def shared_reproduction(
     engine: Engine, words: Sequence[str], options: ReproduceOptions
 ) -> SharedWork[Path]:
     """The same for processes of an engine; `words` are the arguments after the verb."""
+    check_output(options.out, folder=True)
     out, most = options.out.resolve(), options.workers
     workers = most if engine.ray is None else 1  # Ray places each process by itself
     plan = options.plan()
     configs = settings(plan, options.model, workers)
     jobs = [(config, run.source.parent) for run, config in zip(plan.runs(), configs, strict=True)]
     return SharedWork(
-        out,
+        SharedPlace(out),
         shared_words(["reproduce"], [*(word for word in words if word != SHARED), SHARED], out),
         partial(reproduce, replace(options, out=out, workers=workers), lease=LEASE),
         _print_page,

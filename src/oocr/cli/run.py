@@ -27,6 +27,7 @@ from oocr.runs.resolve import also_run, source_for
 
 if TYPE_CHECKING:
     from oocr.claims.records import Claim, PaperScore
+    from oocr.stores import UrlStore
 
 
 def configs_of(source: str, overrides: Overrides, *, quick: bool) -> list[RunConfig]:
@@ -43,10 +44,11 @@ def run_source(
     quick: bool,
     command: str,
     lease: float | None = None,
+    url: UrlStore | None = None,
 ) -> list[Path]:
     """Do all runs of a built-in name or YAML file; print verdicts and the report's path.
 
-    With a `lease` (seconds) the runs are shared with other processes.
+    With a `lease` (seconds) the runs are shared with other processes, in `out` or at the `url`.
     """
     source, note = source_for(source, overrides.model)
     runs = {
@@ -62,16 +64,23 @@ def run_source(
     def located(error: InputError, index: int) -> InputError:
         return _located(error, *places[index], overrides)
 
-    folders = do_runs(jobs, out=out, command=command, console=console, located=located, lease=lease)
-    print_verdicts(console, folders, source)
+    folders = do_runs(
+        jobs, out=out, command=command, console=console, located=located, lease=lease, url=url
+    )
+    print_verdicts(console, folders, source, url)
     return folders
 
 
-def print_verdicts(console: Console, folders: Sequence[Path], source: str) -> None:
-    """Print the verdicts of finished runs, and write their page; several runs share one page."""
-    name = f"{Path(source).stem[:40]}-{folders_key(folders)}"
-    several = folders[0].parent / name / "report.html"
-    _verdicts(console, folders, several if len(folders) > 1 else folders[0] / "report.html")
+def print_verdicts(
+    console: Console, folders: Sequence[Path], source: str, url: UrlStore | None = None
+) -> None:
+    """Print the verdicts of finished runs, and write their page; several runs share one page.
+
+    The page of runs at a URL is uploaded.
+    """
+    name = f"{Path(source).stem[:40]}-{folders_key(folders)}" if len(folders) > 1 else ""
+    where = folders[0].parent / (name or folders[0].name) / "report.html"
+    _verdicts(console, folders, where, url)
 
 
 def do_runs(
@@ -82,11 +91,13 @@ def do_runs(
     console: Console,
     located: Callable[[InputError, int], InputError],
     lease: float | None = None,
+    url: UrlStore | None = None,
 ) -> list[Path]:
     """Check all runs, then do them one after the other, with progress on the console.
 
-    With a `lease` (seconds) they are shared with other processes. Verdicts are printed even if they
-    cannot be stored. `located` adds file and line to an error of the run with this number.
+    With a `lease` (seconds) they are shared with other processes, in `out` or at the `url`.
+    Verdicts are printed even if they cannot be stored. `located` adds file and line to an error of
+    the run with this number.
     """
     from oocr.models.load import placement
     from oocr.runs.estimates.memory_estimate import check_weights
@@ -133,7 +144,7 @@ def do_runs(
             judged.clear()
             try:
                 with progress_on(console) as progress:
-                    do = do_run if lease is None else partial(work_on, lease=lease)
+                    do = do_run if lease is None else partial(work_on, lease=lease, url=url)
                     folder = do(
                         *(run_now, executor, out),
                         progress=progress,
@@ -182,7 +193,9 @@ def print_plain(console: Console, text: str) -> None:
     console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
-def _verdicts(console: Console, folders: Sequence[Path], where: Path) -> None:
+def _verdicts(
+    console: Console, folders: Sequence[Path], where: Path, url: UrlStore | None = None
+) -> None:
     from oocr.evals.score_table import about_ties, shown_rows
     from oocr.report.run_page import build_report
     from oocr.runs.folder import RunFolder
@@ -193,9 +206,14 @@ def _verdicts(console: Console, folders: Sequence[Path], where: Path) -> None:
             print_plain(console, f"  note: {tied}")
     build_report(folders, where)
     print_plain(console, f"\nreport: {where}")
+    if url is not None:
+        name = f"{where.parent.name}/{where.name}"
+        url.upload(name, where)
+        print_plain(console, f"shared: {url}/{name}")
     for folder in folders:
         words: list[str | Path] = ["oocr", "run", folder / "config.yaml"]
         words += [] if folder.parent == Path("runs") else ["--out", folder.parent]
+        words = words if url is None else ["oocr", "work", str(url.below(folder.name))]
         print_plain(console, f"again:  {command_line(words)}")
 
 

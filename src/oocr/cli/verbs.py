@@ -37,7 +37,7 @@ def run(
     source: options.Source,
     overrides: Overrides,
     engine: Engine,
-    out: options.Out = Path("runs"),
+    out: options.OutOrUrl = "runs",
     quick: options.Quick = False,
 ) -> None:
     """Train, test and explain the arms of a run, and write a report.
@@ -54,17 +54,21 @@ def run(
         work = partial(work_of_runs, out=out, quick=quick, command=command, words=words)
         launch(engine, work(source, overrides, engine))
         return
-    run_source(source, overrides, out=out, quick=quick, command=_command())
+    run_source(source, overrides, out=Path(out), quick=quick, command=_command())
 
 
 @app.command()
 @with_options(overrides=Overrides)
 def work(
     source: Annotated[
-        str, Argument(help="a run's folder, or as for `oocr run`: a built-in run or a YAML file")
+        str,
+        Argument(
+            help="a run's folder or address, or as for `oocr run`: a built-in run or a YAML file"
+        ),
     ],
     overrides: Overrides,
-    out: options.Out = Path("runs"),
+    out: options.OutOrUrl = "runs",
+    local: options.Local = None,
     quick: options.Quick = False,
     lease: Annotated[
         float,
@@ -74,22 +78,26 @@ def work(
         ),
     ] = 60.0,
 ) -> None:
-    """Share a run among processes: call it any number of times, on machines that share the folder.
+    """Share a run among processes, on machines that share a folder or a bucket.
 
-    Each process takes jobs that no other process has taken, until the run is finished.
+    Call it any number of times. Each process takes jobs that no other process has taken, until the
+    run is finished.
     """
     from oocr.cli.cluster.work import work_source
 
-    work_source(source, overrides, out=out, quick=quick, lease=lease, command=_command())
+    command = _command()
+    work_source(source, overrides, out=out, local=local, quick=quick, lease=lease, command=command)
 
 
 @app.command()
 def status(
-    folder: Annotated[Path, Argument(help="the folder of a run: runs/countries-1a2b3c4d")],
+    folder: Annotated[
+        str, Argument(help="the folder of a run, or its address: runs/countries-1a2b3c4d")
+    ],
 ) -> None:
     """Show the progress of a run: finished jobs, the job of each process, and failures.
 
-    On any machine that can read the folder.
+    On any machine that can read the folder or the address.
     """
     from oocr.cli.cluster.status import print_status
 
@@ -210,12 +218,19 @@ def reproduce(
 
 @app.command()
 def show(
-    folder: Annotated[Path, Argument(help="the folder of a run: runs/countries-1a2b3c4d")],
+    folder: Annotated[
+        str, Argument(help="the folder of a run, or its address: runs/countries-1a2b3c4d")
+    ],
+    local: options.Local = None,
 ) -> None:
-    """Show the verdicts of a finished run and write its report again."""
+    """Show the verdicts of a finished run and write its report again.
+
+    A run at an address is downloaded.
+    """
+    from oocr.cli.cluster.place import fetched
     from oocr.cli.run import show_run
 
-    show_run(folder)
+    show_run(fetched(folder, local))
 
 
 @app.command()

@@ -27,6 +27,7 @@ from oocr.runs.estimates.memory_estimate import memory_estimate
 from oocr.runs.executor import Executor, Job, Worker
 from oocr.runs.memory_plan import WorkerSpec, device_parts, gpus_for, plan_workers, room_for
 from oocr.runs.progress import ProgressReport
+from oocr.stores import FolderStore
 from oocr.work.shared_jobs import SharedJobs
 
 MORE_ROOM = (
@@ -136,13 +137,13 @@ def _share(
     runs = {run.folder: run.rows_hash for spec in specs for run in spec.runs.values()}
     parts = [[spec.part.kind, *spec.part.analyses] for spec in specs]
     state = key_of(parts, list(runs.values()), specs[0].quick, specs[0].judge is not None)
-    folder = next(iter(runs)).parent / ".work" / f"analyses-{state}"
+    store = FolderStore(next(iter(runs)).parent / ".work" / f"analyses-{state}")
     names = [name for spec in specs for name in spec.part.analyses]
     begin = [(name, partial(executor.submit, *job)) for name, job in zip(names, jobs, strict=True)]
     with Claims(lease) as claims:
         most = min(spec.workers for _, spec, _ in jobs)
         shared = SharedJobs(claims, ProgressReport())
-        shared.do(folder, "analyses", begin, (), executor.result, most)
+        shared.do(store, "analyses", begin, (), executor.result, most)
 
 
 def _workers(specs: Sequence[PartSpec], worker: Worker) -> list[WorkerSpec]:

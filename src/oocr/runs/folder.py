@@ -31,8 +31,6 @@ from oocr.io import (
     locked,
     write_atomic,
     write_json,
-    write_new,
-    write_text,
 )
 from oocr.leases import live_claims
 from oocr.runs.config import RunConfig
@@ -47,6 +45,7 @@ from oocr.runs.records import (
     Sample,
     Selection,
 )
+from oocr.stores import Store
 from oocr.words import first_line
 
 RecordT = TypeVar("RecordT", bound=Record)
@@ -101,49 +100,49 @@ def beside_others(folder: Path) -> Iterator[None]:
         yield
 
 
-def same_threads(folder: Path, threads: int) -> int:
+def same_threads(store: Store, threads: int) -> int:
     """The run's number of threads (its results depend on it), else `threads`, which is stored."""
-    path = folder / "threads"
     for _ in range(3):  # another process may write it at this moment
-        if path.exists() or not write_new(path, f"{threads}\n"):
-            with suppress(OSError, ValueError):
-                return max(1, int(path.read_text(encoding="utf-8")))
-            time.sleep(0.1)
-    write_text(path, f"{threads}\n")
+        with suppress(OSError, ValueError):
+            return max(1, int(store.read(THREADS)))
+        if store.create(THREADS, f"{threads}\n".encode()):
+            return threads
+        time.sleep(0.1)
+    store.write(THREADS, f"{threads}\n".encode())
     return threads
 
 
-MADE_WITH = "made_with.json"
+THREADS, MADE_WITH = "threads", "made_with.json"
 
 
-def makers(folder: Path) -> MadeWith | None:
+def makers(store: Store) -> MadeWith | None:
     """What a run's results were made with; None: not recorded."""
     with suppress(OSError, ValidationError):
-        return MadeWith.model_validate_json((folder / MADE_WITH).read_bytes())
+        return MadeWith.model_validate_json(store.read(MADE_WITH))
     return None
 
 
-def note_makers(folder: Path, here: MadeWith, progress: ProgressReport) -> None:
+def note_makers(store: Store, here: MadeWith, progress: ProgressReport) -> None:
     """Store what a run's results are made with, and report what has changed."""
-    text = here.model_dump_json(indent=1) + "\n"
-    if write_new(folder / MADE_WITH, text):
+    content = _made_with(here)
+    if store.create(MADE_WITH, content):
         return
-    before = makers(folder)
+    before = makers(store)
     if before != here:
         progress.note(
-            f"results in {folder} were made with {before or 'something unknown'}; here is {here}: "
+            f"results in {store} were made with {before or 'something unknown'}; here is {here}: "
             "what this changes is computed again"
         )
-        write_text(folder / MADE_WITH, text)
+        store.write(MADE_WITH, content)
 
 
-def check_makers(folder: Path, here: MadeWith) -> None:
-    """Refuse (`InputError`) a folder whose results were rounded in another way than here."""
-    before = makers(folder)
-    if write_new(folder / MADE_WITH, here.model_dump_json(indent=1) + "\n") or before == here:
+def check_makers(store: Store, here: MadeWith) -> None:
+    """Refuse (`InputError`) a run whose results were rounded in another way than here."""
+    before = makers(store)
+    if before == here or store.create(MADE_WITH, _made_with(here)):
         return
     time.sleep(0.0 if before else 0.5)  # another process is writing it
-    before = before or makers(folder)
+    before = before or makers(store)
     differing = [
         f"{name} {getattr(before, name, 'unknown')} there, {getattr(here, name)} here"
         for name in MadeWith.model_fields
@@ -151,10 +150,14 @@ def check_makers(folder: Path, here: MadeWith) -> None:
     ]
     if differing:
         raise InputError(
-            f"{folder}: found results that are rounded otherwise than this machine's would be "
+            f"{store}: found results that are rounded otherwise than this machine's would be "
             f"({'; '.join(differing)}); allowed: the same, so that a run's results are not mixed "
             "(for results of this machine name another folder with --out)"
         )
+
+
+def _made_with(here: MadeWith) -> bytes:
+    return (here.model_dump_json(indent=1) + "\n").encode()
 
 
 def changed_files(folder: Path, config: RunConfig) -> list[str]:

@@ -28,6 +28,7 @@ from oocr.runs.resolve import resolve
 from oocr.runs.stages import PreparedRun as PreparedRun
 from oocr.runs.stages import RunStages as RunStages
 from oocr.runs.write_results import OnJudged, Results, finish
+from oocr.stores import FolderStore
 from oocr.words import some_of
 
 T = TypeVar("T")
@@ -129,10 +130,10 @@ def run_stages(
 ) -> Iterator[RunStages]:
     """A run's stages; inside the block torch has the run's number of threads."""
     before = torch.get_num_threads()
-    spec = replace(spec, threads=same_threads(folder, spec.threads))
+    spec = replace(spec, threads=same_threads(FolderStore(folder), spec.threads))
     torch.set_num_threads(spec.threads)
     try:
-        note_makers(folder, prepared.model.made_with(spec.threads), progress)
+        note_makers(FolderStore(folder), prepared.model.made_with(spec.threads), progress)
         executor.begin_run()
         if spec.workers == 1:
             executor.worker.open(spec, prepared.tokens)

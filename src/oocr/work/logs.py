@@ -36,13 +36,18 @@ class BothReports(ProgressReport):
             report.note(text)
 
 
+def log_name() -> str:
+    """This process's log file in a run's folder."""
+    return f"{LOGS}/{socket.gethostname()}-{os.getpid()}.log"
+
+
 @contextmanager
 def logged(progress: ProgressReport, folder: Path) -> Iterator[ProgressReport]:
-    """Progress that is also written to `logs/HOST-NUMBER.log` in a run's folder.
+    """Progress that is also written to this process's log file in a run's folder.
 
     A log that cannot be written (a full disk) does not keep the work from being done.
     """
-    path = folder / LOGS / f"{socket.gethostname()}-{os.getpid()}.log"
+    path = folder / log_name()
 
     def write(text: str) -> None:
         now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S")

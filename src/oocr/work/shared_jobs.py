@@ -1,4 +1,4 @@
-"""Jobs that any number of processes do together, through claims in a folder (`oocr.leases`)."""
+"""Jobs that any number of processes do together, through claims in a store (`oocr.leases`)."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, TypeVar
 
 from oocr.errors import RunError
-from oocr.io import DiskError, Record, write_text
+from oocr.io import DiskError, Record
 from oocr.leases import Claim, Claims, board_of
 from oocr.runs.executor import KilledWorkerError
 from oocr.runs.job_order import preferred
 from oocr.runs.progress import ProgressReport
+from oocr.stores import Store
 from oocr.words import some_of
 
 T = TypeVar("T")
 JOBS, FAILED = "jobs.json", ".failed"
 
 SHORTEST_WAIT, LONGEST_WAIT = 0.1, 0.1
-"""Between looks at the folder while there is nothing to do: seconds at first, then leases."""
+"""Between looks at the store while there is nothing to do: seconds at first, then leases."""
 
 
 class JobList(Record):
@@ -50,7 +50,7 @@ class Failure(Record):
 
 
 def job_name(place: int) -> str:
-    """A job's name in its folder."""
+    """A job's name in its store."""
     return f"{place:06d}"
 
 
@@ -71,39 +71,39 @@ class SharedJobs:
     claims: Claims
     progress: ProgressReport
     order: int = 0
-    tried: set[Path] = field(default_factory=set[Path])
+    tried: set[tuple[Store, str]] = field(default_factory=set[tuple[Store, str]])
     known: set[str] = field(default_factory=set[str])
 
     def do(
         self,
-        folder: Path,
+        store: Store,
         name: str,
         jobs: Sequence[tuple[str, Callable[[], Future[Any]]]],
         costs: Sequence[float],
         result: Callable[[Future[Any]], Any],
         most: int,
         tasks: Sequence[str] = (),
+        keep: Callable[[], object] = lambda: None,
     ) -> None:
         """Do the jobs that nobody else does, the dearest first, until all are done.
 
         Args:
-            folder: of their claims.
+            store: of their claims.
             name: of the stage that they are.
             jobs: each one's label, and what begins it; all processes name the same ones.
             costs: of each; none: all the same.
             result: of a finished future; raises its error.
             most: how many this process does at a time.
             tasks: whose recordings each of the first jobs needs, which this process then has.
+            keep: brings a finished job's results to where others find them, before its marker.
 
         Raises:
-            RunError: the disk is full or away, a worker was killed, or jobs failed; the others are
+            RunError: the store is full or away, a worker was killed, or jobs failed; the others are
                 done then.
         """
         costs = costs or [1.0] * len(jobs)
         labels = tuple(label for label, _ in jobs)
-        if not (folder / JOBS).exists():
-            listed = JobList(stage=name, order=self.order, labels=labels, costs=tuple(costs))
-            write_text(folder / JOBS, listed.model_dump_json())
+        listed = JobList(stage=name, order=self.order, labels=labels, costs=tuple(costs))
         self.order += 1
         self.progress.stage(name, len(jobs))
         order = sorted(range(len(jobs)), key=lambda place: -costs[place])
@@ -113,21 +113,23 @@ class SharedJobs:
         running: dict[Future[Any], Claim] = {}
         seen, pause, longest = 0, SHORTEST_WAIT, LONGEST_WAIT * self.claims.lease
         while True:
-            board = board_of(folder)
+            board = board_of(store)
+            if JOBS not in board.names:
+                store.write(JOBS, listed.model_dump_json().encode())
             left = [job for job in todo if job not in board.done]
             for _ in range(len(jobs) - len(left) - seen):
                 self.progress.advance()
             seen = len(jobs) - len(left)
             if not left and not running:
                 return
-            mine = [job for job in left if folder / job not in self.tried]
+            mine = [job for job in left if (store, job) not in self.tried]
             taken = len(running)
             while mine and len(running) < most:
                 begun = {
                     task for job, task in of.items() if job in board.claimed or job in board.done
                 }
                 mine = preferred(mine, cost, of, self.known, begun)
-                claim = self.claims.next(folder, mine, board, lambda job: labels[todo[job]])
+                claim = self.claims.next(store, mine, board, lambda job: labels[todo[job]])
                 if claim is None:
                     break
                 mine.remove(claim.job)
@@ -138,51 +140,53 @@ class SharedJobs:
             if running:
                 done = wait(running, timeout=longest, return_when=FIRST_COMPLETED).done
                 for future in done:
-                    self._end(future, running.pop(future), labels, result)
+                    claim = running.pop(future)
+                    if self._went_well(future, claim, labels, result):
+                        keep()
+                        self.claims.release(claim, self.claims.clock() - claim.began)
+                        if f"{claim.job}{FAILED}" in board.names:
+                            store.remove(f"{claim.job}{FAILED}")
             elif not mine and not any(job in board.claimed for job in left):
-                _refuse(folder, left)
+                _refuse(store, left)
             else:
                 time.sleep(pause)
             pause = SHORTEST_WAIT if len(running) > taken else min(2 * pause, longest)
 
-    def _end(
+    def _went_well(
         self,
         future: Future[Any],
         claim: Claim,
         labels: Sequence[str],
         result: Callable[[Future[Any]], Any],
-    ) -> None:
-        """A finished job: its marker, or what went wrong."""
-        seconds = self.claims.clock() - claim.began
-        failed = claim.folder / f"{claim.job}{FAILED}"
+    ) -> bool:
+        """Whether a finished job did; if not, what went wrong is written down."""
         try:
             result(future)
         except (DiskError, KilledWorkerError):  # this machine's trouble, not the job's
             raise
         except Exception as error:
-            self.tried.add(claim.folder / claim.job)
+            self.tried.add((claim.store, claim.job))
             label = labels[int(claim.job)]
             self.progress.note(f"failed: {label}: {error}")
-            _write_failure(failed, label, error)
+            _write_failure(claim, label, error)
             self.claims.release(claim)
-            return
-        self.claims.release(claim, seconds)
-        failed.unlink(missing_ok=True)
+            return False
+        return True
 
 
-def _refuse(folder: Path, left: Sequence[str]) -> None:
+def _refuse(store: Store, left: Sequence[str]) -> None:
     """Say what could not be done."""
-    failures = [failure_of(folder / f"{job}{FAILED}") for job in left]
+    failures = [failure_of(store, f"{job}{FAILED}") for job in left]
     first = next((failure for failure in failures if failure), None)
     named = some_of(failure.label for failure in failures if failure)
     raise RunError(
         f"{len(left)} of the jobs could not be done ({named}): "
         f"{first.error if first else 'see the log'}; the others are done and stay; "
-        f"more in {folder}/*{FAILED}"
+        f"more in {store}/*{FAILED}"
     )
 
 
-def _write_failure(path: Path, label: str, error: BaseException) -> None:
+def _write_failure(claim: Claim, label: str, error: BaseException) -> None:
     failure = Failure(
         label=label,
         host=socket.gethostname(),
@@ -191,11 +195,12 @@ def _write_failure(path: Path, label: str, error: BaseException) -> None:
         error=f"{type(error).__name__}: {error}",
         trace="".join(traceback.format_exception(error)),
     )
-    write_text(path, failure.model_dump_json(indent=1) + "\n")
+    text = failure.model_dump_json(indent=1) + "\n"
+    claim.store.write(f"{claim.job}{FAILED}", text.encode())
 
 
-def failure_of(path: Path) -> Failure | None:
-    """A job's failure; None: it has none."""
+def failure_of(store: Store, name: str) -> Failure | None:
+    """A job's failure in its file; None: it has none."""
     with suppress(OSError, ValueError):
-        return Failure.model_validate_json(path.read_text(encoding="utf-8"))
+        return Failure.model_validate_json(store.read(name))
     return None

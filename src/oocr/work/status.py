@@ -1,21 +1,21 @@
-"""How far a run is, read from its folder by anybody who can read it."""
+"""How far a run is, read from its folder, or from a URL, by anybody who can read it."""
 
 from __future__ import annotations
 
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 
 from pydantic import ValidationError
 
 from oocr.errors import InputError
-from oocr.io import write_atomic
-from oocr.leases import Holder, board_of, claim_path, done_of, holder_of, is_gone, seconds_of
+from oocr.leases import Holder, board_of, claim_name, done_of, holder_of, is_gone, seconds_of
 from oocr.runs.folder import WORK, makers
 from oocr.runs.records import MadeWith
+from oocr.stores import TOGETHER, Store
 from oocr.work.logs import LOGS
 from oocr.work.shared_jobs import FAILED, JOBS, Failure, JobList, failure_of, job_name
 
@@ -57,69 +57,74 @@ class StageStatus:
 class RunStatus:
     """A run; of one that `oocr run` does there are no stages, and `parts` are what is finished."""
 
-    folder: Path
+    run: Store
     finished: bool
     made_with: MadeWith | None
     stages: list[StageStatus]
     parts: dict[str, int]
-    logs: list[Path]
+    logs: list[str]
 
 
-def status_of(folder: Path) -> RunStatus:
+def status_of(run: Store) -> RunStatus:
     """Look at a run's folder.
 
     Raises:
         InputError: it is none.
     """
-    if not (folder / "config.yaml").is_file():
-        raise InputError(f"{folder} is not a run folder: it holds no config.yaml")
-    stages = _stages(folder)
-    names = [path.name for path in (folder / "arms").glob("[!.]*")] if not stages else []
+    files = run.names()
+    if "config.yaml" not in files:
+        raise InputError(f"{run} is not a run folder: it holds no config.yaml")
+    stages = _stages(run)
+    names = [name.rpartition("/")[2] for name in run.find("arms/[!.]*")] if not stages else []
     ends = ("-explained", "-free")
     parts = Counter(name.partition("-")[0] for name in names if not name.endswith(ends))
-    logs = sorted((folder / LOGS).glob("*.log"))
-    finished = (folder / "run.json").is_file() and all(s.done == s.jobs for s in stages)
+    logs = [f"{run}/{name}" for name in run.find(f"{LOGS}/*.log")]
+    finished = "run.json" in files and all(s.done == s.jobs for s in stages)
     finished = finished and (not stages or stages[-1].name == "writing")
-    return RunStatus(folder, finished, makers(folder), stages, dict(parts), logs)
+    return RunStatus(run, finished, makers(run), stages, dict(parts), logs)
 
 
-def _stages(folder: Path) -> list[StageStatus]:
+def _stages(run: Store) -> list[StageStatus]:
     """Of the newest state of the run."""
-    lists = list((folder / WORK).glob(f"*/*/{JOBS}"))
+    lists = run.find(f"{WORK}/*/*/{JOBS}")
     if not lists:
         return []
-    newest = max(lists, key=lambda path: path.stat().st_mtime).parent.parent
-    read: list[tuple[JobList, Path]] = []
+    newest = max(lists, key=run.written).split("/")[1]
+    state = run.below(f"{WORK}/{newest}")
+    read: list[tuple[JobList, Store]] = []
     for path in lists:
-        if path.parent.parent == newest:
+        _, of, stage, _ = path.split("/")
+        if of == newest:
             with suppress(ValidationError, OSError):
-                read.append((JobList.model_validate_json(path.read_bytes()), path.parent))
-    now = _time_there(newest)
+                read.append((JobList.model_validate_json(run.read(path)), state.below(stage)))
+    now = _time_there(state)
     return [_stage(jobs, of, now) for jobs, of in sorted(read, key=lambda pair: pair[0].order)]
 
 
-def _time_there(folder: Path) -> float:
+def _time_there(store: Store) -> float:
     """The time by the clock that stamps files there, which may not be this machine's."""
-    path = folder / ".now"
-    with suppress(Exception):  # a folder that may only be read: this machine's, then
-        return write_atomic(path, lambda part: part.touch()).stat().st_mtime
+    with suppress(Exception):  # a store that may only be read: this machine's, then
+        store.write(".now", b"")
+        return store.written(".now")
     return time.time()
 
 
-def _stage(jobs: JobList, folder: Path, now: float) -> StageStatus:
-    board = board_of(folder)
+def _stage(jobs: JobList, store: Store, now: float) -> StageStatus:
+    board = board_of(store)
     in_work: list[InWork] = []
     for job, number in sorted(board.claimed.items()):
-        path = claim_path(folder, job, number)
+        name = claim_name(job, number)
         with suppress(OSError):
-            content, written = path.read_bytes(), path.stat().st_mtime
+            content, written = store.read(name), store.written(name)
             if (holder := holder_of(content)) is not None:
                 silent = max(0.0, now - written)
                 in_work.append(InWork(holder.label, holder, seconds_of(content), silent))
-    failures = [failure_of(path) for path in sorted(folder.glob(f"*{FAILED}"))]
+    failures = [failure_of(store, name) for name in sorted(board.names) if name.endswith(FAILED)]
     costs = {job_name(place): cost for place, cost in enumerate(jobs.costs)}
     done = {job: cost for job, cost in costs.items() if job in board.done}
-    timed = {job: done_of(folder / f"{job}.done") for job in islice(done, TIMED)}
+    first = list(islice(done, TIMED))
+    with ThreadPoolExecutor(TOGETHER) as pool:
+        timed = dict(zip(first, pool.map(lambda job: done_of(store, job), first), strict=True))
     spent = sum(made.seconds for made in timed.values() if made)
     cost = sum(done[job] for job, made in timed.items() if made)
     rest = sum(costs.values()) - sum(done.values())

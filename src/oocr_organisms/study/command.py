@@ -10,9 +10,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from oocr.cli.cluster.place import SharedPlace
 from oocr.cli.cluster.shared_work import SharedWork
 from oocr.cli.options import shared_words
 from oocr.engine.memory import PROCESS
+from oocr.io import check_output
 from oocr.leases import LEASE
 from oocr_organisms.folder import required_world
 from oocr_organisms.study.study import Study, all_here, run_study
@@ -47,11 +49,12 @@ def shared_study(
     names: Sequence[str], words: Sequence[str], *, out: Path, quick: bool
 ) -> SharedWork[tuple[Study, Path]]:
     """The study for processes of an engine; `words` are those behind the verb."""
+    check_output(out, folder=True)
     names, out = names or all_here(), out.resolve()
     for name in names:
         required_world(name, "--model")
     return SharedWork(
-        out,
+        SharedPlace(out),
         shared_words(["organism", "study"], [*words, "--shared"], out),
         partial(run_study, names, out, quick=quick, on_part=print, lease=LEASE),
         _print_study,

@@ -16,6 +16,7 @@ from oocr.leases import Claims
 from oocr.models.language_model import LanguageModel
 from oocr.runs.progress import ProgressReport
 from oocr.steering.vectors import Vector
+from oocr.stores import FolderStore
 from oocr.tasks.task import Task
 from oocr.work.shared_jobs import SharedJobs, done_here
 from oocr_organisms.folder import WorldSettings, required_world
@@ -119,10 +120,10 @@ def run_study(
 
 def _share(jobs: Sequence[_Job], out: Path, lease: float) -> None:
     """Do the organisms that no other process does, until the files of all are there."""
-    folder = out / ".work" / f"study-{key_of([path.name for path, _ in jobs])}"
+    store = FolderStore(out / ".work" / f"study-{key_of([path.name for path, _ in jobs])}")
     begin = [(path.stem, partial(done_here, job)) for path, job in jobs]
     with Claims(lease) as claims:
-        SharedJobs(claims, ProgressReport()).do(folder, "study", begin, (), Future.result, 1)
+        SharedJobs(claims, ProgressReport()).do(store, "study", begin, (), Future.result, 1)
 
 
 def kept_in(

@@ -11,7 +11,6 @@ from oocr.cli.cluster.shared_work import SharedWork, Waiting
 from oocr.cli.cluster.slurm import run_on_slurm, write_script
 from oocr.cli.options import Engine
 from oocr.errors import InputError
-from oocr.io import check_output
 from oocr.work.slurm import SlurmRequest
 
 
@@ -29,7 +28,7 @@ def launch(engine: Engine, work: SharedWork[Any]) -> None:
     if engine.sbatch is not None:
         write_script(SlurmRequest.of(engine.slurm or ""), work, engine.sbatch)
         return
-    check_output(work.out, folder=True)
+    work.place.check()
     waiting = Waiting(work, Console())
     if engine.ray is not None:
         given = run_on_ray(engine.ray, waiting)

@@ -67,8 +67,9 @@ def run_on_ray(address: str, waiting: Waiting) -> Any:
                 f"cluster does not have: {cluster}"
             )
         count = min(room, work.most or room)
-        mark = work.out / f".shared-{os.urandom(8).hex()}"
-        write_text(mark, "")
+        mark = None if work.place.url else work.place.folder / f".shared-{os.urandom(8).hex()}"
+        if mark is not None:
+            write_text(mark, "")
         start = ray.remote(do_there).options(
             num_cpus=needs.cpus, num_gpus=needs.gpus, memory=needs.memory, max_retries=-1
         )
@@ -76,7 +77,8 @@ def run_on_ray(address: str, waiting: Waiting) -> Any:
         try:
             return _first_end(ray, waiting, [start.remote(work.do, mark) for _ in range(count)])
         finally:
-            mark.unlink(missing_ok=True)
+            if mark is not None:
+                mark.unlink(missing_ok=True)
     finally:
         ray.shutdown()
 
@@ -98,12 +100,12 @@ def _connect(ray: Any, address: str) -> None:
         raise InputError(f"--ray {address}: no cluster can be reached there: {first}") from error
 
 
-def do_there(do: Callable[[], Any], mark: Path) -> Any:
-    """Work on a node that must see the folder that processes share, in which `mark` lies.
+def do_there(do: Callable[[], Any], mark: Path | None) -> Any:
+    """Work on a node that must see the folder that processes share, in which `mark` lies, if any.
 
     InputError: the storage is not shared.
     """
-    if not mark.exists():
+    if mark is not None and not mark.exists():
         raise InputError(
             f"--out {mark.parent}: not the same folder on {socket.gethostname()}; allowed: one "
             "that all nodes share"

@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeVar
 
 from rich.console import Console
 
+from oocr.cli.cluster.place import SharedPlace
 from oocr.cli.cluster.status import lines_of_shared
 from oocr.cli.run import print_plain
 from oocr.runs.progress import EVERY
@@ -25,7 +26,7 @@ class SharedWork(Generic[T]):
     """Work that processes share: each takes jobs that no other process has taken, to the end.
 
     Attributes:
-        out: the folder that they share, with a full path.
+        place: where they share it; its folder has a full path.
         words: the command of a process, after `oocr`.
         do: the same as a function, which is sent to a process; returns the result of all work.
         show: prints what `do` returned.
@@ -35,7 +36,7 @@ class SharedWork(Generic[T]):
         runs: the names of runs that are part of it.
     """
 
-    out: Path
+    place: SharedPlace
     words: Sequence[str]
     do: Callable[[], T]
     show: Callable[[T], object]
@@ -43,6 +44,11 @@ class SharedWork(Generic[T]):
     gpus: int = 1
     most: int | None = None
     runs: Sequence[str] = ()
+
+    @property
+    def logs(self) -> Path:
+        """The folder of an engine's own files, which its machines share."""
+        return Path("slurm").resolve() if self.place.url else self.place.folder / "slurm"
 
 
 @dataclass
@@ -57,5 +63,5 @@ class Waiting:
         """To be called often."""
         if time.monotonic() - self.latest >= EVERY:
             self.latest = time.monotonic()
-            for line in lines_of_shared(self.work.runs, self.work.out):
+            for line in lines_of_shared(self.work.runs, self.work.place.store):
                 print_plain(self.console, line)

@@ -38,9 +38,8 @@ class SlurmJob:
 def write_script(request: SlurmRequest, work: SharedWork[Any], file: Path) -> None:
     """Write the script for sbatch."""
     check_output(file, option="--sbatch")
-    logs = work.out / "slurm"
-    logs.mkdir(parents=True, exist_ok=True)
-    write_text(file, script(request, work.words, logs))
+    work.logs.mkdir(parents=True, exist_ok=True)
+    write_text(file, script(request, work.words, work.logs))
     print_plain(Console(), f"written: {file}; submit it with: sbatch {file}")
 
 
@@ -58,7 +57,7 @@ def run_on_slurm(request: SlurmRequest, waiting: Waiting) -> Any:
             "--slurm: needs submitit; pip install 'oocr[slurm]' (or write a script: --sbatch FILE)"
         ) from error
     logging.getLogger("submitit").setLevel(logging.ERROR)  # a cluster without accounting
-    console, folder = waiting.console, waiting.work.out / "slurm"
+    console, folder = waiting.console, waiting.work.logs
     try:
         executor = submitit.AutoExecutor(folder=folder, cluster=request.cluster)
     except RuntimeError as error:

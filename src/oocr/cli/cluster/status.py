@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from pathlib import Path
 
 from rich.console import Console
 
@@ -12,13 +11,14 @@ from oocr.cli.run import print_plain
 from oocr.io import command_line
 from oocr.leases import holder_of, is_gone
 from oocr.runs.progress import duration
+from oocr.stores import Store, store_of
 from oocr.words import counted
 from oocr.work.status import InWork, RunStatus, StageStatus, status_of
 
 
-def print_status(folder: Path) -> RunStatus:
-    """Print how far a run is."""
-    console, status = Console(), status_of(folder)
+def print_status(place: str) -> RunStatus:
+    """Print how far a run is, by its folder or its address."""
+    console, status = Console(), status_of(store_of(place))
     for line in status_lines(status):
         print_plain(console, line)
     return status
@@ -28,30 +28,31 @@ def status_lines(status: RunStatus) -> list[str]:
     """The status in lines."""
     ended = "finished" if status.finished else "not finished"
     made = f"; made with {status.made_with}" if status.made_with else ""
-    lines = [f"{status.folder}: {ended}{made}"]
+    lines = [f"{status.run}: {ended}{made}"]
     for stage in status.stages:
         lines += _stage_lines(stage)
     if status.parts:
         parts = ", ".join(f"{name} {count}" for name, count in sorted(status.parts.items()))
         lines.append(f"  finished parts: {parts} (`oocr run` says how many there will be)")
     if status.finished:
-        lines.append(f"  report: {status.folder / 'report.html'}")
+        lines.append(f"  report: {status.run}/report.html")
     elif status.stages and not any(stage.in_work for stage in status.stages):
-        words = command_line(["oocr", "work", status.folder])
+        words = command_line(["oocr", "work", str(status.run)])
         lines.append(f"  nobody is at work on it; it goes on with: {words}")
     lines += [f"  log: {path}" for path in status.logs]
     return lines
 
 
-def lines_of_shared(names: Sequence[str], out: Path) -> list[str]:
-    """How far what processes share in a folder is: its runs of these names, and what is no run."""
+def lines_of_shared(names: Sequence[str], out: Store) -> list[str]:
+    """How far what processes share is: its runs of these names, and what is no run."""
     lines: list[str] = []
-    for folder in (path for name in names for path in out.glob(f"{name}-*/work")):
-        going = [stage for stage in status_of(folder.parent).stages if stage.done < stage.jobs]
-        lines += [f"{folder.parent.name}{stage_line(stage)}" for stage in going[:1]]
-    for path in sorted((out / ".work").rglob("*.claim")):
+    for path in (path for name in names for path in out.find(f"{name}-*/config.yaml")):
+        folder = path.rpartition("/")[0]
+        going = [s for s in status_of(out.below(folder)).stages if s.done < s.jobs]
+        lines += [f"{folder}{stage_line(stage)}" for stage in going[:1]]
+    for path in out.find(".work/**/*.claim"):
         with suppress(OSError):
-            if (holder := holder_of(path.read_bytes())) and not is_gone(holder):
+            if (holder := holder_of(out.read(path))) and not is_gone(holder):
                 lines.append(f"  {holder.label}: {holder.host} (process {holder.pid})")
     return lines
 
