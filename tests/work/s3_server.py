@@ -24,16 +24,12 @@ class S3Server:
     checks: bool
     app: Callable[..., Iterable[bytes]]
     requests: Counter[str] = field(default_factory=Counter[str])
-    away: bool = False
 
     def __call__(self, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
         method, path = environ["REQUEST_METHOD"], environ["PATH_INFO"]
         listing = method == "GET" and "list-type" in environ.get("QUERY_STRING", "")
         kind = path.rpartition(".")[2] if "." in path.rpartition("/")[2] else "other"
         self.requests["LIST" if listing else f"{method} {kind}"] += 1
-        if self.away:
-            start("503 Service Unavailable", [])
-            return []
         if not self.checks:
             environ.pop("HTTP_IF_NONE_MATCH", None)
         return self.app(environ, start)

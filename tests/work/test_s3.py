@@ -130,21 +130,3 @@ def test_a_server_that_ignores_conditions_is_refused(
         assert "this server does not check the condition" in ended.stderr
         assert len(ended.stderr.splitlines()) == 1
         assert not server.requests["PUT yaml"], "nothing was begun"
-
-
-def test_a_store_that_goes_away_is_said_and_the_same_command_goes_on(
-    server: S3Server, tiny: Tiny, tmp_path: Path
-) -> None:
-    source = write_yaml(tmp_path / "run.yaml", {**tiny.config().settings, "seeds": 12})
-    process = begin(source, tmp_path / "a", "--out", URL)
-    at_work(open_url(URL), process.pid, 6)
-    server.away = True
-    printed, _ = process.communicate(timeout=600)
-    assert process.returncode == 1
-    assert "the same command goes on" in printed.splitlines()[-1]
-    kept = {path.name: path.stat().st_mtime_ns for path in tmp_path.glob("a/*/arms/[!.]*")}
-    server.away = False
-    printed, _ = begin(source, tmp_path / "a", "--out", URL).communicate(timeout=600)
-    after = {path.name: path.stat().st_mtime_ns for path in tmp_path.glob("a/*/arms/[!.]*")}
-    assert kept.items() <= after.items()
-    assert "report:" in printed
