@@ -16,7 +16,7 @@ from oocr.audit.record import Audit
 from oocr.audit.several import Comparison, clusters_of
 from oocr.cli import audits as audits_module
 from oocr.cli.audit import AuditOptions
-from oocr.cli.audits import AUDITING, shown_names
+from oocr.cli.audits import AUDITING, distinct, read_list, shown_names
 from oocr.engine.memory import PROCESS
 from oocr.explain import neutral
 from tests.audit.test_audit import TEXTS, made, model_of
@@ -158,6 +158,18 @@ def test_what_is_not_named_is_said(call: Call, home: Path, tmp_path: Path) -> No
     assert "cannot be read" in call("audit", "--list", tmp_path / "none").err
     code, _, err = call(*words(home, tmp_path, home / "broken", tmp_path / "none"))
     assert (code, "neither adapter_config.json" in err) == (2, True)
+    missing = call(*words(home, tmp_path, tmp_path / "none", tmp_path / "neither"))
+    assert (missing.code, "none: is no file or folder here, and names" in missing.err) == (2, True)
+
+
+def test_each_is_audited_once_however_it_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a").mkdir()
+    monkeypatch.chdir(tmp_path)
+    listed = tmp_path / "list.txt"
+    listed.write_text("a\n\n ./a \n# none\nme/lora\nme/lora\n", encoding="utf-8-sig")
+    assert distinct(["a", *read_list(listed)]) == ["a", "me/lora"]
 
 
 def test_clusters_of_known_directions() -> None:

@@ -15,6 +15,7 @@ from oocr.leases import LEASE
 from oocr.reproduce import execute as execute_module
 from oocr.reproduce.execute import answer
 from oocr.reproduce.plan import Plan, PlanPart
+from oocr.runs.executor import Executor
 from tests.command_line import Call
 from tests.work.one_process import OneProcess
 
@@ -42,6 +43,14 @@ def test_each_analysis_is_measured_by_one_of_two(
         return analyse(finished, analysis)  # type: ignore[arg-type]
 
     monkeypatch.setattr(execute_module, "analyse", counted)
+    places: list[str] = []
+    begin = Executor.submit
+
+    def submit(self: Executor, label: str, *job: object) -> object:
+        places.append(str(job[-1]))
+        return begin(self, label, *job)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Executor, "submit", submit)
 
     def shared() -> list[object]:
         named = {"tiny": folder}
@@ -53,6 +62,7 @@ def test_each_analysis_is_measured_by_one_of_two(
     assert len(measured) > 1
     assert [set(part.analyses) for part in first] == [set(part.analyses) for part in second]
     assert not list(tmp_path.rglob("*.claim"))
+    assert "0" in places, "a process stays with a part, whose analyses share recordings"
 
 
 def test_what_cannot_be_shared_is_refused(call: Call) -> None:

@@ -18,8 +18,10 @@ from typing import Any
 import psutil
 import pytest
 
-from oocr.cli.cluster.on_ray import WorkerNeeds
+from oocr.cli.cluster import on_ray
+from oocr.cli.cluster.on_ray import WorkerNeeds, do_there
 from oocr.cli.cluster.work import most_memory
+from oocr.errors import InputError
 from oocr.leases import holder_of
 from tests.command_line import Call
 from tests.killed import made, open_claims
@@ -38,6 +40,24 @@ def test_without_ray_it_is_said_how_to_get_it(call: Call) -> None:
 def test_one_engine_at_a_time(call: Call) -> None:
     err = call("run", "countries", "--ray", "auto", "--slurm", "gpu:1").err
     assert "allowed: one of them" in err
+    assert "--devices: Ray gives" in call("run", "countries", "--ray", "auto", "--devices", "1").err
+
+
+def test_a_process_works_where_the_command_was_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(Path.cwd())  # goes back there
+    (tmp_path / "mark").touch()
+    assert do_there(Path.cwd, tmp_path / "mark", tmp_path) == tmp_path
+    assert do_there(Path.cwd, tmp_path / "mark", tmp_path / "elsewhere") == tmp_path
+    with pytest.raises(InputError, match="not the same folder"):
+        do_there(Path.cwd, tmp_path / "none", tmp_path)
+
+
+def test_an_address_at_which_nobody_answers_is_said_at_once() -> None:
+    for address in ("127.0.0.1:1", "ray://127.0.0.1:1", "127.0.0.1:99999"):
+        with pytest.raises(InputError, match=f"--ray {address}: nobody answers there"):
+            on_ray._connect(None, address)
 
 
 def test_as_many_processes_as_the_cluster_has_room_for(tiny: Tiny) -> None:

@@ -68,3 +68,7 @@ def test_a_plan_says_what_many_take(call: Call, tiny: Tiny, tmp_path) -> None:
     out = call("plan", source, "--gpu", "80GB", "--gpus", "8").out
     assert "with 8 GPUs, 8 workers: about" in out
     assert "with --gpu give --gpus" in call("plan", source, "--gpu", "80", "--nodes", "2").err
+    assert "name one with --gpu" in call("plan", source, "--gpus", "8").err
+    joined = ("--gpus-per-worker", "2", "--device", "auto")
+    few = call("plan", source, "--gpu", "80GB", "--gpus", "1", *joined)
+    assert (few.code, "--gpus: 1; allowed: 2 or more" in few.err) == (2, True)

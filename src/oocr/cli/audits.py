@@ -16,7 +16,7 @@ from rich.table import Table
 
 from oocr.audit.record import FILE, UNJUDGED, Audit
 from oocr.audit.several import Comparison, compare
-from oocr.audit.source import AuditSource, fine_tune_of
+from oocr.audit.source import AuditSource, fine_tune_of, is_here
 from oocr.charts.pieces import number, percent
 from oocr.cli.audit import AuditOptions, AuditPlan, loaded_base, plan_of
 from oocr.cli.cluster.place import SharedPlace
@@ -49,13 +49,22 @@ def read_list(path: Path) -> list[str]:
     InputError: no such file, or nothing in it.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, ValueError) as error:
         raise InputError(f"--list {path}: cannot be read: {error}") from error
     named = [line.strip() for line in lines if line.strip() and not line.strip().startswith("#")]
     if not named:
         raise InputError(f"--list {path}: found no name; allowed: a fine-tune on each line")
     return [str(path.parent / name) if (path.parent / name).exists() else name for name in named]
+
+
+def distinct(names: Sequence[str]) -> list[str]:
+    """Each fine-tune once, however its path is spelled."""
+    places: dict[Path | str, str] = {}
+    for name in names:
+        path = Path(name).expanduser()
+        places.setdefault(path.resolve() if path.exists() else name, name)
+    return list(places.values())
 
 
 def shown_names(names: Sequence[str]) -> dict[str, str]:
@@ -93,7 +102,7 @@ def shared_audits(
     engine: Engine, names: Sequence[str], options: AuditOptions, words: Sequence[str]
 ) -> SharedWork[AuditResults]:
     """The same for processes of an engine; `words` are the arguments after the verb."""
-    if len(names) < 2:
+    if len(distinct(names)) < 2:
         raise InputError(f"{engine.named}: found one fine-tune; allowed: two or more of them")
     check_output(options.out, folder=True)
     options = replace(options, out=options.out.resolve())
@@ -145,7 +154,7 @@ class Several:
     @staticmethod
     def of(names: Sequence[str], options: AuditOptions) -> Several:
         """Each fine-tune once."""
-        names = list(dict.fromkeys(names))
+        names = distinct(names)
         plan = plan_of(options, Console(quiet=True), inputs=names)
         console = Console(highlight=False, soft_wrap=True)
         return Several(options, plan, console, shown_names(names))
@@ -179,7 +188,8 @@ class Several:
         """The base of a fine-tune; `InputError`: the fine-tune names none."""
         if base := self.options.base or source.base:
             return base
-        raise InputError(f"{source.given}: names no base model; give it with --model")
+        why = "" if is_here(source.given) else "is no file or folder here, and "
+        raise InputError(f"{source.given}: {why}names no base model; give it with --model")
 
     def audited(
         self, model_name: str, names: Sequence[str]

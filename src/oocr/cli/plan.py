@@ -8,6 +8,7 @@ from rich.table import Table
 
 from oocr.cli.options import Overrides
 from oocr.cli.run import configs_of, print_plain
+from oocr.errors import InputError
 from oocr.runs.estimates.time_estimate import Gpu, Prediction, prediction, seconds_each
 from oocr.runs.memory_plan import SHARED, WORK, MemoryEstimate, gib
 from oocr.runs.progress import duration
@@ -29,13 +30,20 @@ def plan_source(
     """Print the plan of each run of a built-in name or YAML file, here or on a GPU.
 
     With `gpus` or `nodes` also the time that so many of them take together.
+
+    InputError: too few GPUs for one process, or no GPU is here and none is named.
     """
     console = Console(highlight=False)
     source, note = source_for(source, overrides.model)
     if note:
         print_plain(console, note)
     for config in configs_of(source, overrides, quick=quick):
+        if gpus is not None and gpus < config.gpus_per_worker:
+            each = config.gpus_per_worker
+            raise InputError(f"--gpus: {gpus}; allowed: {each} or more (a process takes {each})")
         plan = prediction(config, config_path(source).parent, gpu)
+        if gpus is not None and plan.gpu is None:
+            raise InputError("--gpus: no GPU is used here; name one with --gpu, such as --gpu 80GB")
         _print(console, plan)
         if gpus is not None:
             _print_schedule(console, plan, gpus // config.gpus_per_worker, counted(gpus, "GPU"))

@@ -50,6 +50,8 @@ def run(
         from oocr.cli.cluster.launch import launch
         from oocr.cli.cluster.work import work_of_runs
 
+        if engine.ray is not None and overrides.devices is not None:
+            raise InputError("--devices: Ray gives each process its GPUs; leave it out")
         words, command = sys.argv[2:], _command()
         work = partial(work_of_runs, out=out, quick=quick, command=command, words=words)
         launch(engine, work(source, overrides, engine))

@@ -139,11 +139,15 @@ def _share(
     state = key_of(parts, list(runs.values()), specs[0].quick, specs[0].judge is not None)
     store = FolderStore(next(iter(runs)).parent / ".work" / f"analyses-{state}")
     names = [name for spec in specs for name in spec.part.analyses]
-    begin = [(name, partial(executor.submit, *job)) for name, job in zip(names, jobs, strict=True)]
+    tasks = [place for place, _, _ in jobs]  # analyses of a part share what they record
+    begin = [
+        (name, partial(executor.submit, *job, task))
+        for name, job, task in zip(names, jobs, tasks, strict=True)
+    ]
     with Claims(lease) as claims:
         most = min(spec.workers for _, spec, _ in jobs)
         shared = SharedJobs(claims, ProgressReport())
-        shared.do(store, "analyses", begin, (), executor.result, most)
+        shared.do(store, "analyses", begin, (), executor.result, most, tasks)
 
 
 def _workers(specs: Sequence[PartSpec], worker: Worker) -> list[WorkerSpec]:

@@ -20,18 +20,24 @@ def launch(engine: Engine, work: SharedWork[Any]) -> None:
     With `sbatch` only the script that starts them is written.
 
     Raises:
-        InputError: two engines are named, or the engine is not installed or has no room.
+        InputError: two engines are named, or the engine is not installed, or has, or is asked for,
+            too little for a process.
         RunError: every process failed.
     """
     if engine.ray is not None and (engine.slurm is not None or engine.sbatch is not None):
         raise InputError("--ray: with --slurm or --sbatch; allowed: one of them")
+    request = SlurmRequest.of(engine.slurm or "")
+    if 0 < request.gpus < work.gpus:
+        raise InputError(
+            f"--slurm: gpu:{request.gpus}; allowed: gpu:{work.gpus} or more (--gpus-per-worker)"
+        )
     if engine.sbatch is not None:
-        write_script(SlurmRequest.of(engine.slurm or ""), work, engine.sbatch)
+        write_script(request, work, engine.sbatch)
         return
     work.place.check()
     waiting = Waiting(work, Console())
     if engine.ray is not None:
         given = run_on_ray(engine.ray, waiting)
     else:
-        given = run_on_slurm(SlurmRequest.of(engine.slurm or ""), waiting)
+        given = run_on_slurm(request, waiting)
     work.show(given)

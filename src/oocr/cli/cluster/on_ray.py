@@ -19,6 +19,12 @@ from oocr.words import counted
 LOCAL = "local"
 """In place of an address: a cluster that is started on this machine."""
 
+ANSWERED = 20.0
+"""Seconds in which somebody must answer at an address: Ray itself would try for many minutes."""
+
+SENT = ("PYTHONPATH", "HF_HOME", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "OOCR_CACHE")
+"""Variables of this process that those on the cluster get: where code and models are."""
+
 
 @dataclass(frozen=True, slots=True)
 class WorkerNeeds:
@@ -74,8 +80,9 @@ def run_on_ray(address: str, waiting: Waiting) -> Any:
             num_cpus=needs.cpus, num_gpus=needs.gpus, memory=needs.memory, max_retries=-1
         )
         print_plain(waiting.console, f"{counted(count, 'process')} on Ray ({address})")
+        going = [start.remote(work.do, mark, Path.cwd()) for _ in range(count)]
         try:
-            return _first_end(ray, waiting, [start.remote(work.do, mark) for _ in range(count)])
+            return _first_end(ray, waiting, going)
         finally:
             if mark is not None:
                 mark.unlink(missing_ok=True)
@@ -84,24 +91,32 @@ def run_on_ray(address: str, waiting: Waiting) -> Any:
 
 
 def _connect(ray: Any, address: str) -> None:
-    """Join the cluster at an address, or start one on this machine."""
-    variables = {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.environ.get("PYTHONPATH", "")}
+    """Join the cluster at an address, or start one on this machine; `InputError` if it cannot."""
+    host, _, port = address.rpartition("//")[2].rpartition(":")
+    if port.isdecimal():
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWERED).close()
+        except (OSError, OverflowError) as error:
+            raise InputError(f"--ray {address}: nobody answers there: {error}") from error
+    variables = {name: text for name in SENT if (text := os.environ.get(name))}
     here: dict[str, Any] = {"include_dashboard": False, "_node_ip_address": "127.0.0.1"}
-    known = here if address == LOCAL else {"address": address}
+    known = {"address": address} | (here if address == LOCAL else {})
     try:
         ray.init(
             **known,
             log_to_driver=False,
             logging_level="error",
-            runtime_env={"env_vars": {name: text for name, text in variables.items() if text}},
+            runtime_env={"env_vars": {"OMP_NUM_THREADS": "1", **variables}},
         )
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError, ImportError, ray.exceptions.RayError) as error:
         first, _, _ = str(error).strip().partition("\n")
         raise InputError(f"--ray {address}: no cluster can be reached there: {first}") from error
 
 
-def do_there(do: Callable[[], Any], mark: Path | None) -> Any:
+def do_there(do: Callable[[], Any], mark: Path | None, start: Path) -> Any:
     """Work on a node that must see the folder that processes share, in which `mark` lies, if any.
+
+    Paths in the command start from the folder in which it was given, where a node has that.
 
     InputError: the storage is not shared.
     """
@@ -110,6 +125,8 @@ def do_there(do: Callable[[], Any], mark: Path | None) -> Any:
             f"--out {mark.parent}: not the same folder on {socket.gethostname()}; allowed: one "
             "that all nodes share"
         )
+    if start.is_dir():
+        os.chdir(start)
     return do()
 
 

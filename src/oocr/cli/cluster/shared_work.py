@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -13,6 +14,7 @@ from rich.console import Console
 from oocr.cli.cluster.place import SharedPlace
 from oocr.cli.cluster.status import lines_of_shared
 from oocr.cli.run import print_plain
+from oocr.errors import InputError, RunError
 from oocr.runs.progress import EVERY
 
 T = TypeVar("T")
@@ -63,5 +65,6 @@ class Waiting:
         """To be called often."""
         if time.monotonic() - self.latest >= EVERY:
             self.latest = time.monotonic()
-            for line in lines_of_shared(self.work.runs, self.work.place.store):
-                print_plain(self.console, line)
+            with suppress(InputError, RunError, OSError):  # the store is away: the work goes on
+                for line in lines_of_shared(self.work.runs, self.work.place.store):
+                    print_plain(self.console, line)
