@@ -15,7 +15,7 @@ from oocr.models.load import read_model
 from oocr.runs.config import Explain, RunConfig
 from oocr.runs.folder import RunFolder, run_folder
 from oocr.runs.resolve import resolve
-from oocr.runs.run import PreparedRun
+from oocr.runs.stages import PreparedRun
 from tests.command_line import Call
 from tests.tiny import CHAT, tiny_config, tiny_tokenizer
 from tests.tiny_run import Tiny, save_tiny_model, tiny_settings, write_task, write_yaml

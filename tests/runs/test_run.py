@@ -19,7 +19,7 @@ from oocr.runs.folder import run_folder
 from oocr.runs.read_config import load_configs
 from oocr.runs.records import RunInfo, Selection
 from oocr.runs.resolve import ResolvedRun, resolve
-from oocr.runs.run import PreparedRun
+from oocr.runs.stages import PreparedRun
 from tests.tiny_run import Tiny, arms_of, claims_of, rows_of, tiny_settings, write_task
 
 

@@ -24,7 +24,7 @@ from oocr.runs.folder import run_folder
 from oocr.runs.progress import ProgressReport
 from oocr.runs.read_config import load_configs
 from oocr.runs.resolve import resolve
-from oocr.runs.run import PreparedRun
+from oocr.runs.stages import PreparedRun
 from oocr.work.shared_run import work_on
 from tests.killed import made
 

@@ -19,7 +19,7 @@ from oocr.runs.executor import Executor, Worker
 from oocr.runs.folder import MADE_WITH, beside_others, only_one
 from oocr.runs.progress import ProgressReport
 from oocr.runs.resolve import resolve
-from oocr.runs.run import PreparedRun
+from oocr.runs.stages import PreparedRun
 from oocr.stores import FolderStore
 from oocr.work.shared_jobs import failure_of
 from oocr.work.shared_run import work_on

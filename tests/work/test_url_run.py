@@ -13,7 +13,7 @@ from oocr.leases import Claims
 from oocr.runs.executor import Executor, Worker
 from oocr.runs.progress import ProgressReport
 from oocr.runs.resolve import resolve
-from oocr.runs.run import PreparedRun
+from oocr.runs.stages import PreparedRun
 from oocr.stores import StoreError, open_url
 from oocr.work.mirror import Mirror
 from oocr.work.shared_run import work_on

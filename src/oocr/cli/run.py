@@ -105,7 +105,8 @@ def do_runs(
     from oocr.runs.folder import run_folder
     from oocr.runs.memory_plan import fit_workers, room_for
     from oocr.runs.resolve import resolve
-    from oocr.runs.run import PreparedRun, do_run
+    from oocr.runs.run import do_run
+    from oocr.runs.stages import PreparedRun
     from oocr.work.shared_run import work_on
 
     check_output(out, folder=True)

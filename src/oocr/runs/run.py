@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
 
 import torch
 
@@ -25,13 +24,10 @@ from oocr.runs.memory_plan import (
 )
 from oocr.runs.progress import ProgressReport, timed
 from oocr.runs.resolve import resolve
-from oocr.runs.stages import PreparedRun as PreparedRun
-from oocr.runs.stages import RunStages as RunStages
+from oocr.runs.stages import PreparedRun, RunStages
 from oocr.runs.write_results import OnJudged, Results, finish
 from oocr.stores import FolderStore
 from oocr.words import some_of
-
-T = TypeVar("T")
 
 
 def run(

@@ -37,14 +37,13 @@ from oocr.runs.progress import ProgressReport, timed
 from oocr.runs.records import ArmRecord, Selection
 from oocr.runs.resolve import FILE as OWN_ANSWERS
 from oocr.runs.run import (
-    PreparedRun,
-    RunStages,
     new_run_folder,
     note_changes,
     run_stages,
     workers_for,
     write_results,
 )
+from oocr.runs.stages import PreparedRun, RunStages
 from oocr.runs.write_results import OnJudged
 from oocr.stores import FolderStore, Store, UrlStore
 from oocr.work.logs import logged
