@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from oocr import leases
-from oocr.cli.cluster.status import status_lines
+from oocr.cli.cluster.status import lines_of_shared, status_lines
 from oocr.errors import InputError
 from oocr.leases import Claims
 from oocr.stores import FolderStore
@@ -78,6 +78,13 @@ def test_failures_are_told_with_where_and_what(tmp_path: Path) -> None:
     assert "nobody is at work on it; it goes on with: oocr work" in text
     with pytest.raises(InputError, match="not a run folder"):
         status_of(FolderStore(tmp_path))
+
+
+def test_a_shared_work_shows_runs_of_its_names_only(tmp_path: Path) -> None:
+    for run in ("mine-1a2b3c4d", "mine-layers-1a2b3c4d"):
+        board(tmp_path / run)
+    (line,) = lines_of_shared(["mine"], FolderStore(tmp_path))
+    assert line.startswith("mine-1a2b3c4d  ")
 
 
 def test_a_large_store_is_read_with_few_files_opened(

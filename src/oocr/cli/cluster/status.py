@@ -15,6 +15,9 @@ from oocr.stores import Store, store_of
 from oocr.words import counted
 from oocr.work.status import InWork, RunStatus, StageStatus, status_of
 
+_HASH = "?" * 8
+"""The end of a run's folder: `countries-layers-…` is not a run of the name countries."""
+
 
 def print_status(place: str) -> RunStatus:
     """Print how far a run is, by its folder or its address."""
@@ -46,7 +49,7 @@ def status_lines(status: RunStatus) -> list[str]:
 def lines_of_shared(names: Sequence[str], out: Store) -> list[str]:
     """How far what processes share is: its runs of these names, and what is no run."""
     lines: list[str] = []
-    for path in (path for name in names for path in out.find(f"{name}-*/config.yaml")):
+    for path in (path for name in names for path in out.find(f"{name}-{_HASH}/config.yaml")):
         folder = path.rpartition("/")[0]
         going = [s for s in status_of(out.below(folder)).stages if s.done < s.jobs]
         lines += [f"{folder}{stage_line(stage)}" for stage in going[:1]]
