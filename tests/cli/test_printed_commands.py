@@ -24,6 +24,7 @@ OTHERS = {
     *("--log-dir", "--limit"),  # Inspect
     *("--logdir", "--backend-store-uri", "--project"),  # TensorBoard, mlflow, trackio
     "--requeue",  # sbatch
+    *("--noheader", "--array", "--format", "--jobs"),  # squeue
     *("--no-deps", "--dest", "--no-input", "--only-binary", "--no-cache-dir", "--quiet"),  # pip
     "--disable-pip-version-check",
     *("--plus", "--minus"),  # names in style sheets

@@ -170,6 +170,8 @@ def test_the_command_takes_a_run_or_its_folder(call: Call, tiny: Tiny, copy: Pat
     assert (code, err) == (0, "")
     assert f"report: {copy / 'report.html'}" in out
     assert call("work", copy / "nothing").code == 2
+    (link := copy.parent / "link").symlink_to(copy)
+    assert "it would be another run" not in call("work", link, "--lease", "5").err
     code, _, err = call("work", copy, "--seeds", "3")
     assert (code, "it would be another run (tiny-" in err) == (2, True)
     assert "leave device at auto" in call("work", copy, "--devices", "0").err

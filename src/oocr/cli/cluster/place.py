@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -69,7 +70,8 @@ class SharedPlace:
 def place_of_run(run: str, local: Path | None = None) -> tuple[SharedPlace, str]:
     """Where a run lies whose folder or address is given (see `SharedPlace.of`), and its name."""
     if address_of(run) is None:
-        return SharedPlace.of(Path(run).parent, local), Path(run).resolve().name
+        folder = Path(os.path.realpath(run))  # of "." and of links; a loop of links stays as it is
+        return SharedPlace.of(folder.parent, local), folder.name
     out, _, name = run.rstrip("/").rpartition("/")
     return SharedPlace.of(out, local), name
 
