@@ -21,7 +21,10 @@ from oocr.runs.context import computed_with
 from oocr.runs.executor import Executor, Worker
 from oocr.runs.progress import ProgressReport
 from oocr.runs.resolve import resolve
-from oocr.runs.run import PreparedRun, RunStages, new_run_folder, run_stages, workers_for
+from oocr.runs.run import new_run_folder, run_stages, workers_for
+from oocr.runs.stages import PreparedRun, RunStages
+from oocr.stores import FolderStore
+from oocr.work.mirror import Mirror
 from oocr.work.shared_jobs import SharedJobs, job_name
 from oocr.work.shared_run import SharedRun
 from oocr.work.status import status_of
@@ -78,18 +81,17 @@ def main(root: Path) -> None:
         spec, folder = workers_for(prepared, report), new_run_folder(prepared, root / "runs")
         with run_stages(prepared, executor, spec, folder, report) as stages:
             plans = finished(stages)
-            shared = SharedRun(stages, SharedJobs(claims, report))
+            shared = SharedRun(stages, SharedJobs(claims, report), Mirror(folder, None))
             groups, _, _ = stages.arm_jobs(plans)
-            markers = shared.folder("training")
-            markers.mkdir(parents=True)
-            done = Done(host="a", seconds=1.0).model_dump_json()
+            markers = shared.store("training")
+            done = Done(host="a", seconds=1.0).model_dump_json().encode()
             for place in range(len(groups)):
-                (markers / f"{job_name(place)}.done").write_text(done)
+                markers.write(f"{job_name(place)}.done", done)
             print(f"{len(plans)} arms in {len(groups)} jobs")
             with timed("oocr work, to find out what is left"):
                 shared.train("training", plans)
             with timed("oocr status"):
-                status_of(folder)
+                status_of(FolderStore(folder))
             before = ArmIndex(stages.folder)
             with timed("all rows read from the folders of the arms"):
                 arms, _ = stages.train(plans, "", before)
