@@ -241,7 +241,7 @@ def _line(trouble: Exception) -> str:
 
 def page(rows: Sequence[Row]) -> str:
     """docs/architectures.md."""
-    counts = Counter(row.verdict for row in rows)
+    counts: Counter[str] = Counter(row.verdict for row in rows)
     lines = [
         "# Architectures",
         "",

@@ -65,9 +65,9 @@ def student(values: np.ndarray, _items: int) -> Ends:
 def effective(values: np.ndarray, items: int) -> np.ndarray:
     """Sample size over the design effect, never above the number of items."""
     mean, square, _ = parts(values)
-    return (
-        mean * (1 - mean) / np.maximum(square, mean * (1 - mean) / values.shape[1] / items + 1e-12)
-    )
+    least = mean * (1 - mean) / values.shape[1] / items + 1e-12
+    size: np.ndarray = mean * (1 - mean) / np.maximum(square, least)
+    return size
 
 
 def on_logit(values: np.ndarray, items: int) -> Ends:

@@ -16,7 +16,7 @@ from tests.tiny_run import Tiny
 from oocr.leases import Claims, Done
 from oocr.runs import grid
 from oocr.runs.arm_index import ArmIndex
-from oocr.runs.arms import keys_of
+from oocr.runs.arms import ArmPlan, keys_of
 from oocr.runs.context import computed_with
 from oocr.runs.executor import Executor, Worker
 from oocr.runs.progress import ProgressReport
@@ -30,7 +30,7 @@ from oocr.work.shared_run import SharedRun
 from oocr.work.status import status_of
 
 
-def finished(stages: RunStages) -> list[grid.ArmPlan]:
+def finished(stages: RunStages) -> list[ArmPlan]:
     """The plans of the reported arms, whose folders are all there."""
     config, tasks = stages.prepared.run.config, stages.tasks
     _, jobs, _ = stages.arm_jobs(grid.selection_plans(config, tasks))

@@ -59,8 +59,9 @@ def left_pad(lines: list[Line], device: Any = "cpu") -> Padded:
         chosen[row, begin:] = torch.tensor(line.chosen)
         labels[row, -len(line.answer) :] = torch.tensor(line.answer)
     positions = (mask.cumsum(1) - 1).clamp_min(0)
-    tensors = (entry.to(device) for entry in (ids, mask, positions, chosen, labels))
-    return Padded(*tensors, asked=max(len(line.answer) for line in lines))
+    ids, mask, positions = ids.to(device), mask.to(device), positions.to(device)
+    asked = max(len(line.answer) for line in lines)
+    return Padded(ids, mask, positions, chosen.to(device), labels.to(device), asked)
 
 
 def vector_loop(
@@ -156,7 +157,7 @@ def _train(
         began = time.perf_counter()
         loss = loss_of(batches[plan.order[step]])
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         losses.append(float(loss.detach()))
         seconds.append(time.perf_counter() - began)

@@ -64,7 +64,7 @@ def bias(model: LanguageModel, task: Task, case: Case, plan: Plan, steps: int) -
             rows = replayed_rows(model, frozen, frozen.inputs[case.block], case.block)
             loss = batch_loss(model, prepared.batches[index], rows[0])
             optimizer.zero_grad(set_to_none=True)
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             losses.append(float(loss.detach()))
             seconds.append(time.perf_counter() - began)

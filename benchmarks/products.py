@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -49,20 +50,22 @@ def rates(rows: int, weights: list[Tensor]) -> list[float]:
         lambda w: product(inputs[w.shape[0]], w.T),
     )
     times = 8 if rows > 500 else 30
-    return [
-        flops / seconds(lambda apply=kind: [apply(w) for w in weights], times) / 1e9
-        for kind in kinds
-    ]
+    return [flops / seconds(partial(_apply, kind, weights), times) / 1e9 for kind in kinds]
+
+
+def _apply(kind: Callable[[Tensor], object], weights: Sequence[Tensor]) -> None:
+    for w in weights:
+        kind(w)
 
 
 def attention_times(queries: int, keys: int) -> list[float]:
     """Milliseconds of attention in bfloat16 with its gradient, by PyTorch and by ours."""
     shapes = (queries, keys, keys)
-    made = [torch.randn(8, 12, size, 128).bfloat16().requires_grad_() for size in shapes]
+    q, k, v = (torch.randn(8, 12, size, 128).bfloat16().requires_grad_() for size in shapes)
     mask = torch.ones(keys, keys, dtype=torch.bool).tril()[None, None, -queries:]
 
     def run() -> None:
-        sdpa(*made, attn_mask=mask).sum().backward()  # type: ignore[no-untyped-call]
+        sdpa(q, k, v, attn_mask=mask).sum().backward()  # type: ignore[no-untyped-call]
 
     plain = seconds(run, 30)
     with frozen_products(torch.device("cpu")):

@@ -85,7 +85,8 @@ def _spawn(row: Row, model: str, threads: int, folder: Path) -> dict[str, Any]:
 
 def step_seconds(result: dict[str, Any]) -> float:
     """Median over steps, the first ones left out."""
-    return statistics.median(result["seconds"][WARM:] or result["seconds"])
+    seconds: list[float] = result["seconds"]
+    return statistics.median(seconds[WARM:] or seconds)
 
 
 def joined(row: Row, results: Sequence[dict[str, Any]]) -> dict[str, Any]:

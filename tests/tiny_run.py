@@ -52,7 +52,12 @@ def write_task(folder: Path, *, options: bool = True) -> dict[str, Any]:
         {"prompt": "Which city meets in Country 4821 ?", "answer": cities[0], "options": cities}
     ]
     named = [{**one, "prompt": str(one["prompt"]).replace("4821", "France")} for one in probes]
-    files = {"train": train, "probes": probes, "in_context": context, "ceiling": named}
+    files: dict[str, list[dict[str, Any]]] = {
+        "train": train,
+        "probes": probes,
+        "in_context": context,
+        "ceiling": named,
+    }
     for name, rows in files.items():
         text = "".join(json.dumps(row) + "\n" for row in rows)
         (folder / f"{name}.jsonl").write_text(text, encoding="utf-8")
