@@ -227,7 +227,7 @@ class UrlStore:
                     first, _, _ = str(error).partition("\n")
                     raise StoreError(
                         f"{self} cannot be read or written ({type(error).__name__}: {first}); "
-                        "what was computed stays; the same command goes on"
+                        "what was computed stays; the same command continues"
                     ) from error
                 time.sleep(wait)
         raise AssertionError("the last attempt returns or raises")

@@ -80,7 +80,7 @@ def test_what_fails_for_a_while_is_tried_again_and_then_said(files: type[Exclusi
         store.write("a", b"")
     assert files.calls["write"] == 1 + len(stores.WAITS)
     files.fails["create"] = PermissionError("Access Denied")
-    with pytest.raises(StoreError, match=r"Access Denied.*the same command goes on"):
+    with pytest.raises(StoreError, match=r"Access Denied.*the same command continues"):
         store.create("a", b"")
     assert files.calls["create"] == 1, "this does not pass"
     with pytest.raises(StoreError):

@@ -101,7 +101,7 @@ def run_on_slurm(request: SlurmRequest, waiting: Waiting) -> Any:
         raise InputError(f"--slurm: not submitted: {said}") from error
     ids = ", ".join(str(each.job_id) for each in jobs)
     print_plain(console, f"submitted {len(jobs)} processes ({ids}); logs in {folder}")
-    print_plain(console, "Ctrl-C ends the waiting, not the processes; the same command goes on")
+    print_plain(console, "Ctrl-C ends the waiting, not the processes; the same command continues")
     return _first_end(waiting, jobs, folder, slurm=request.cluster == "slurm")
 
 
