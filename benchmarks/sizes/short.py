@@ -62,9 +62,10 @@ _MOST = 4
 
 
 def in_short(runs: Sequence[KeptRun]) -> str:
-    """Verdicts by size, then up to four claims with their numbers at each size.
+    """Verdicts by size, then up to four claims that hold at some size, with all their numbers.
 
-    Of several runs of a model those with most members and seeds speak.
+    Where the claim does not hold the verdict stands beside the number. Of several runs of a model
+    those with most members and seeds are used.
     """
     lines = [_counts(runs)]
     for task, id, words in _STORIES:
@@ -74,7 +75,8 @@ def in_short(runs: Sequence[KeptRun]) -> str:
             for row in rows
             if (claim := claim_of(row.run, id)) is not None and _is_widest(row, rows)
         ]
-        if judged and len(lines) <= _MOST:
+        shown = any(claim.verdict in ("holds", "holds in part") for _, claim in judged)
+        if shown and len(lines) <= _MOST:
             lines.append(f"{words}: {_numbers(judged)}{_example(rows, id)}")
     return "\n".join(["## In short\n", *(f"- {line}" for line in lines), ""])
 
@@ -119,7 +121,9 @@ def _numbers(judged: Sequence[tuple[str, Claim]]) -> str:
     numbers = []
     for label, claim in judged:
         found, unit = claim.found, " nats" if in_nats(claim) else ""
-        numbers.append(f"{interval_text(found.value, found.low, found.high)}{unit} at {label}")
+        verdict = "" if claim.verdict == "holds" else f" ({claim.verdict})"
+        interval = interval_text(found.value, found.low, found.high)
+        numbers.append(f"{interval}{unit} at {label}{verdict}")
     label, first = judged[0]
     beside = [
         f"{name} {number(value)}"

@@ -144,7 +144,7 @@ def test_sizes_and_tasks_that_were_not_run_say_so() -> None:
 
 def test_the_story_has_the_number_of_each_size() -> None:
     story = in_short(kept_set())
-    assert "0.71 [0.64, 0.76] at 1.5B, 0.24 [0.17, 0.29] at 270M" in story
+    assert "0.71 [0.64, 0.76] at 1.5B, 0.24 [0.17, 0.29] at 270M (does not hold)" in story
     assert "the untouched model has 0.26, the highest null is 0.28, the ceiling 0.76" in story
     assert "2 of 4 at 1.5B (1 more in part)" in story
     told = "The first question there, `iaftvb = lambda x:` (right: `x + 5`), it continues with"
