@@ -25,6 +25,7 @@ OTHERS = {
     *("--logdir", "--backend-store-uri", "--project"),  # TensorBoard, mlflow, trackio
     "--requeue",  # sbatch
     *("--noheader", "--array", "--format", "--jobs"),  # squeue
+    "--large",  # python -m benchmarks
     *("--no-deps", "--dest", "--no-input", "--only-binary", "--no-cache-dir", "--quiet"),  # pip
     "--disable-pip-version-check",
     *("--plus", "--minus"),  # names in style sheets
