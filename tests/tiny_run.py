@@ -138,6 +138,17 @@ def environment() -> dict[str, str]:
     return {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "COLUMNS": "200"}
 
 
+def begin_oocr(*words: str) -> subprocess.Popen[str]:
+    """The command line, as a process that is not waited for; stderr goes to its stdout."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "oocr", *words],
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
 def oocr(*words: object, cwd: Path | None = None, **more: Any) -> subprocess.CompletedProcess[str]:
     """The command line, as a process of its own."""
     return subprocess.run(

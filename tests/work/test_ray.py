@@ -9,7 +9,6 @@ import importlib.util
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,7 +24,7 @@ from oocr.errors import InputError
 from oocr.leases import holder_of
 from tests.command_line import Call
 from tests.killed import made, open_claims
-from tests.tiny_run import Tiny, claims_of, environment, oocr, rows_of, write_yaml
+from tests.tiny_run import Tiny, begin_oocr, claims_of, oocr, rows_of, write_yaml
 
 HERE = importlib.util.find_spec("ray") is not None
 
@@ -85,13 +84,7 @@ def cluster() -> Iterator[Any]:
 
 def begin(cluster: Any, source: Path, out: Path) -> subprocess.Popen[str]:
     words = ["run", str(source), "--out", str(out), "--ray", cluster.address]
-    return subprocess.Popen(
-        [sys.executable, "-m", "oocr", *words],
-        env=environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    return begin_oocr(*words)
 
 
 def at_work(out: Path, count: int) -> list[int]:

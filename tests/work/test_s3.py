@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +17,7 @@ import pytest
 
 from oocr.leases import holder_of
 from oocr.stores import UrlStore, open_url
-from tests.tiny_run import Tiny, claims_of, environment, oocr, rows_of, write_yaml
+from tests.tiny_run import Tiny, begin_oocr, claims_of, oocr, rows_of, write_yaml
 from tests.work.s3_server import BUCKET, S3Server, s3_server
 
 pytestmark = pytest.mark.slow
@@ -40,13 +39,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Server]:
 
 def begin(source: Path | str, local: Path, *words: str) -> subprocess.Popen[str]:
     command = ["work", str(source), "--local", str(local), "--workers", "1", *words]
-    return subprocess.Popen(
-        [sys.executable, "-m", "oocr", *command],
-        env=environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    return begin_oocr(*command)
 
 
 def at_work(url: UrlStore, pid: int, count: int) -> dict[str, float]:

@@ -97,8 +97,8 @@ def run_on_slurm(request: SlurmRequest, waiting: Waiting) -> Any:
         with redirect_stderr(StringIO()), executor.batch():  # sbatch's words are in the error
             jobs = [executor.submit(SlurmJob(waiting.work.do)) for _ in range(request.workers)]
     except RuntimeError as error:
-        said = "; ".join(str(error).strip().splitlines())
-        raise InputError(f"--slurm: not submitted: {said}") from error
+        refusal = "; ".join(str(error).strip().splitlines())
+        raise InputError(f"--slurm: not submitted: {refusal}") from error
     ids = ", ".join(str(each.job_id) for each in jobs)
     print_plain(console, f"submitted {len(jobs)} processes ({ids}); logs in {folder}")
     print_plain(console, "Ctrl-C ends the waiting, not the processes; the same command continues")
