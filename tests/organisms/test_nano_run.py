@@ -22,10 +22,11 @@ from oocr.families.choices import OTHER
 from oocr.families.registry import load_tasks
 from oocr.models.load import read_model
 from oocr.report.run_page import build_report
+from oocr.runs.builtin import source_for
 from oocr.runs.check_run import check_run_fits
 from oocr.runs.config import RunConfig, quick
 from oocr.runs.read_config import BUILTIN, load_configs
-from oocr.runs.resolve import ResolvedRun, resolve, source_for
+from oocr.runs.resolve import ResolvedRun, resolve
 from oocr.runs.run import run
 from oocr_organisms.folder import WorldSettings
 from oocr_organisms.shipped import SHIPPED

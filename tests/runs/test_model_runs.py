@@ -6,11 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from oocr.models.sources.bundled import BUNDLED
-from oocr.runs import resolve
+from oocr.runs import builtin
+from oocr.runs.builtin import also_run, blocks_of, fitted, same_depth, source_for
 from oocr.runs.read_config import BUILTIN, OF_MODELS, load_configs
-from oocr.runs.resolve import also_run, source_for
+from tests.tiny import tiny_config
 
 
 @pytest.mark.parametrize("name", OF_MODELS)
@@ -39,7 +42,7 @@ def test_functions_without_a_model_means_the_one_that_can_do_it_if_it_is_here(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, here: bool
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    larger = replace(BUNDLED[resolve.LARGER["functions"]], size=3)
+    larger = replace(BUNDLED[builtin.LARGER["functions"]], size=3)
     monkeypatch.setitem(BUNDLED, larger.name, larger)
     if here:
         larger.path.parent.mkdir(parents=True)  # type: ignore[union-attr]
@@ -50,3 +53,34 @@ def test_functions_without_a_model_means_the_one_that_can_do_it_if_it_is_here(
     assert source_for("functions", "gemma-3-270m") == ("functions", "")
     assert also_run("demo", None) == ([f"{larger.name}/demo"] if here else [])
     assert also_run("demo", "gemma-3-270m") == also_run("functions", None) == []
+
+
+def test_a_built_in_run_fits_any_model(tmp_path: Path) -> None:
+    tiny = str(tmp_path / "tiny")
+    tiny_config("llama").save_pretrained(tiny)
+    for_gemma = [config for config in load_configs("risk") if config.model == "gemma-3-270m"]
+    assert fitted(load_configs("risk"), "risk", "gemma-3-270m") == (for_gemma, "")
+    ((config,), note) = fitted(load_configs("risk"), "risk", tiny)
+    assert config.name == "risk"
+    assert config.vector is not None
+    assert config.adapter is not None
+    assert set(config.vector.layers) | set(config.adapter.layers) <= set(range(blocks_of(tiny)))
+    assert note.startswith("risk has settings for smollm2-135m-instruct; its blocks here are")
+    three = fitted(load_configs("persona"), "persona", "gemma-3-270m").configs
+    assert [config.name for config in three] == ["persona-risk", "persona-time", "persona-apples"]
+    assert [config.vector and config.vector.layers for config in three] == [(8, 12)] * 3
+    for source, model in (("mine.yaml", tiny), ("risk", None), ("risk", "no-such-model")):
+        kept, note = fitted(load_configs("persona"), source, model)
+        assert (kept, note) == (load_configs("persona"), "")
+
+
+@given(st.integers(1, 80), st.integers(1, 80), st.data())
+def test_blocks_of_the_same_depth(blocks: int, other: int, data: st.DataObject) -> None:
+    layer = data.draw(st.integers(-1, blocks - 1))
+    moved = same_depth(layer, blocks, other)
+    assert (moved == -1) == (layer == -1)
+    assert moved < other
+    assert same_depth(layer, blocks, blocks) == layer
+    assert same_depth(blocks - 1, blocks, other) == other - 1
+    assert layer == blocks - 1 or moved <= same_depth(layer + 1, blocks, other)
+    assert layer < 0 or abs((moved + 1) / other - (layer + 1) / blocks) <= 1 / other

@@ -54,8 +54,8 @@ def print_task(name: str, *, model: str | None = None, samples: int = 2) -> None
     """The data cards of a built-in run, a family, or the runs of a YAML file."""
     from oocr.families.registry import FAMILIES
     from oocr.models.sources.bundled import plugin_of
+    from oocr.runs.builtin import source_for
     from oocr.runs.read_config import BUILTIN, config_path, load_configs, revalidate
-    from oocr.runs.resolve import source_for
 
     name, _ = source_for(name, model)
     if name in FAMILIES and name not in BUILTIN and not Path(name).exists():

@@ -9,11 +9,11 @@ from rich.table import Table
 from oocr.cli.options import Overrides
 from oocr.cli.run import configs_of, print_plain
 from oocr.errors import InputError
+from oocr.runs.builtin import source_for
 from oocr.runs.estimates.time_estimate import Gpu, Prediction, prediction, seconds_each
 from oocr.runs.memory_plan import SHARED, WORK, MemoryEstimate, gib
 from oocr.runs.progress import duration
 from oocr.runs.read_config import config_path
-from oocr.runs.resolve import source_for
 from oocr.words import counted
 from oocr.work.schedule import planned_stages, schedule, start_seconds
 
@@ -35,9 +35,10 @@ def plan_source(
     """
     console = Console(highlight=False)
     source, note = source_for(source, overrides.model)
-    if note:
-        print_plain(console, note)
-    for config in configs_of(source, overrides, quick=quick):
+    runs = configs_of(source, overrides, quick=quick, on_gpu=gpu is not None)
+    for text in filter(None, (note, runs.note)):
+        print_plain(console, text)
+    for config in runs.configs:
         if gpus is not None and gpus < config.gpus_per_worker:
             each = config.gpus_per_worker
             raise InputError(f"--gpus: {gpus}; allowed: {each} or more (a process takes {each})")

@@ -19,21 +19,28 @@ from oocr.errors import InputError, RunError
 from oocr.io import check_output, command_line, folder_bytes
 from oocr.models.sources.bundled import millions
 from oocr.models.sources.hub import with_revision
+from oocr.runs.builtin import FittedRuns, also_run, fitted, source_for
 from oocr.runs.config import RunConfig
 from oocr.runs.config import quick as cut_down
 from oocr.runs.progress import progress_on
 from oocr.runs.read_config import config_path, load_configs, place_of, revalidate
-from oocr.runs.resolve import also_run, source_for
 
 if TYPE_CHECKING:
     from oocr.claims.records import Claim, PaperScore
     from oocr.stores import UrlStore
 
 
-def configs_of(source: str, overrides: Overrides, *, quick: bool) -> list[RunConfig]:
-    """Configurations of a built-in name or YAML file with options applied; `quick`: cut down."""
-    configs = [apply(config, overrides) for config in load_configs(source)]
-    return [cut_down(config) for config in configs] if quick else configs
+def configs_of(
+    source: str, overrides: Overrides, *, quick: bool, on_gpu: bool = False
+) -> FittedRuns:
+    """Configurations of a built-in name or YAML file with options applied; `quick`: cut down.
+
+    `on_gpu`: the model need not be here, as in `oocr.models.outline.outline`.
+    """
+    runs = fitted(load_configs(source), source, overrides.model, on_gpu=on_gpu)
+    configs = [apply(config, overrides) for config in runs.configs]
+    note = runs.note if overrides.layers is None else ""
+    return FittedRuns([cut_down(config) for config in configs] if quick else configs, note)
 
 
 def run_source(
@@ -55,11 +62,11 @@ def run_source(
         name: configs_of(name, overrides, quick=quick)
         for name in (source, *also_run(source, overrides.model))
     }
-    places = [(name, number) for name, configs in runs.items() for number in range(len(configs))]
-    jobs = [(runs[name][number], config_path(name).parent) for name, number in places]
+    places = [(name, number) for name, run in runs.items() for number in range(len(run.configs))]
+    jobs = [(runs[name].configs[number], config_path(name).parent) for name, number in places]
     console = Console()
-    if note:
-        print_plain(console, note)
+    for text in filter(None, (note, *(run.note for run in runs.values()))):
+        print_plain(console, text)
 
     def located(error: InputError, index: int) -> InputError:
         return _located(error, *places[index], overrides)

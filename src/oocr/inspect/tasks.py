@@ -139,9 +139,10 @@ def tasks_of_run(run: str) -> TaskSet:
     On a model of this library's provider, a built-in run is the one that is meant for it, and has
     its world.
     """
+    from oocr.runs.builtin import source_for
     from oocr.runs.folder import RunFolder
     from oocr.runs.read_config import config_path, load_configs
-    from oocr.runs.resolve import resolve, source_for, tasks_of
+    from oocr.runs.resolve import resolve, tasks_of
 
     if (Path(run) / "run.json").is_file():
         return tasks_of(RunFolder(Path(run)))

@@ -109,6 +109,8 @@ def outline(
                 config, note = fetched_config(name, revision)
                 notes.append(note)
             hf = _without_weights(config, options["dtype"])
+    except InputError:
+        raise
     except Exception as error:  # any error caused by wrong values in it
         reason, *_ = reason_of(error).splitlines()
         raise InputError(f"{name}: its configuration cannot be read here: {reason}") from error

@@ -14,15 +14,11 @@ from oocr.evals.probes import Probes
 from oocr.families.registry import build, family_of
 from oocr.io import Record, keep_record, key_of
 from oocr.models.language_model import LanguageModel
-from oocr.models.sources.bundled import BUNDLED, folder_of, plugin_of
+from oocr.models.sources.bundled import folder_of, plugin_of
 from oocr.runs.config import RunConfig
 from oocr.runs.context import computed_with
 from oocr.runs.folder import RunFolder
-from oocr.runs.read_config import OF_MODELS
 from oocr.tasks.task import SPLITS, Task, TaskSet
-
-LARGER = {"functions": "qwen2.5-coder-1.5b-instruct"}
-"""Task that small models cannot do -> the named model that can."""
 
 
 class ResolvedRun(NamedTuple):
@@ -55,33 +51,6 @@ def shared_spans(tasks: TaskSet) -> list[str]:
     """Spans that all tasks have for a vector, best first."""
     first, *others = (*tasks.test, *tasks.validation)
     return [name for name in first.positions if all(name in task.positions for task in others)]
-
-
-def source_for(source: str, model: str | None) -> tuple[str, str]:
-    """The built-in run for a model, and a sentence if it is another than the one named.
-
-    Without a model, a task that small models cannot do uses the larger model, if it is installed.
-    """
-    plugin = plugin_of(model) if model is not None else None
-    path = plugin.runs().get(source) if plugin else None
-    if plugin and path:
-        return path.stem, f"{model} is {plugin.about}: {path.stem} is run"
-    name = model or LARGER.get(source, "")
-    if f"{name}/{source}" not in OF_MODELS:
-        return source, ""
-    larger = BUNDLED[name]
-    if model is None and not larger.locate():
-        size = f"{larger.size / 1e9:.1f} GB"
-        return source, f"{source} shows more on {name}: `{larger.install}` ({size}) fetches it"
-    return f"{name}/{source}", f"{name} has settings of its own: {name}/{source} is run"
-
-
-def also_run(source: str, model: str | None) -> list[str]:
-    """Built-in runs that the demo adds: tasks for larger models, if one is installed."""
-    if source != "demo" or model is not None:
-        return []
-    here = [name for name in BUNDLED if f"{name}/demo" in OF_MODELS and BUNDLED[name].locate()]
-    return [f"{name}/demo" for name in here[-1:]]
 
 
 def check_family(config: RunConfig) -> None:

@@ -17,11 +17,12 @@ from oocr.cli.run import configs_of, print_verdicts, run_source
 from oocr.errors import InputError
 from oocr.io import address_of
 from oocr.leases import LEASE
+from oocr.runs.builtin import source_for
 from oocr.runs.config import RunConfig
 from oocr.runs.estimates.memory_estimate import memory_estimate, outline_for
 from oocr.runs.folder import run_folder
 from oocr.runs.read_config import config_path
-from oocr.runs.resolve import resolve, source_for
+from oocr.runs.resolve import resolve
 
 
 def work_source(
@@ -44,7 +45,7 @@ def work_source(
     if address_of(source) or (Path(source) / CONFIG).is_file():
         given, (place, name) = source, place_of_run(source, local)
         source, quick = str(place.config_of(name) if place.url else Path(source) / CONFIG), False
-        (config,) = configs_of(source, overrides, quick=False)
+        (config,) = configs_of(source, overrides, quick=False).configs
         if (other := run_folder(config, place.folder).name) != name:
             raise InputError(
                 f"{given}: with this name and these options it would be another run ({other}); "
@@ -77,7 +78,7 @@ def work_of_runs(
     source, _ = source_for(source, overrides.model)
     if engine.ray is not None:  # which places each process by itself
         overrides = replace(overrides, workers=1)
-    configs = configs_of(source, overrides, quick=quick)
+    configs = configs_of(source, overrides, quick=quick).configs
     work: dict[str, Any] = {"out": str(full), "quick": quick, "lease": LEASE, "command": command}
     return SharedWork(
         replace(place, folder=place.folder.resolve()),
