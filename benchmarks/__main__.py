@@ -13,7 +13,7 @@ from typing import Any
 
 from rich.console import Console
 
-from benchmarks.rows import BLOCKS, GROUPS, LARGE_MODEL, groups, large
+from benchmarks.training.rows import BLOCKS, GROUPS, LARGE_MODEL, groups, large
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -52,8 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _write_page(path: Path, console: Console) -> None:
     """Page and figure of a machine's results, with those on the large model if they are there."""
-    from benchmarks.figure import draw
-    from benchmarks.page import page
+    from benchmarks.report.figure import draw
+    from benchmarks.report.page import page
 
     results = json.loads(path.read_text(encoding="utf-8"))
     more = path.with_stem(path.stem + LARGE)
@@ -69,7 +69,7 @@ def measure(options: argparse.Namespace, console: Console) -> dict[str, Any]:
     import torch
 
     from benchmarks.machine import describe, matmul_peak
-    from benchmarks.run import run_groups
+    from benchmarks.training.run import run_groups
 
     began = time.perf_counter()
     threads = options.threads or torch.get_num_threads()
@@ -103,9 +103,9 @@ def _work(
     rows: list[dict[str, Any]], folder: Path, name: str
 ) -> tuple[dict[str, float], dict[str, float]]:
     """Necessary FLOPs of a step, and the LM head's part, for the rows that have a plan."""
-    from benchmarks.case import RANK, Case
-    from benchmarks.flops import Shape, linear, plan_step
-    from benchmarks.plan import Plan
+    from benchmarks.training.case import RANK, Case
+    from benchmarks.training.flops import Shape, linear, plan_step
+    from benchmarks.training.plan import Plan
     from oocr.models.outline import outline
 
     shape = Shape.of(outline(name, counted=False).hf.config.get_text_config())
@@ -125,7 +125,7 @@ def _work(
 
 
 def _show(results: dict[str, Any], console: Console) -> None:
-    from benchmarks.table import show
+    from benchmarks.report.table import show
 
     show(results, console)
 

@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 import torch
-from benchmarks import data, flops
-from benchmarks.bars import bars
-from benchmarks.case import Case, Kind
-from benchmarks.loops import left_pad
-from benchmarks.page import page
-from benchmarks.plan import Line, Plan
-from benchmarks.row import Row, Who, run
-from benchmarks.rows import BLOCKS, groups
-from benchmarks.summary import steps_to, summarise, unsteady
+from benchmarks.report.bars import bars
+from benchmarks.report.page import page
+from benchmarks.report.summary import steps_to, summarise, unsteady
+from benchmarks.training import data, flops
+from benchmarks.training.case import Case, Kind
+from benchmarks.training.loops import left_pad
+from benchmarks.training.plan import Line, Plan
+from benchmarks.training.row import Row, Who, run
+from benchmarks.training.rows import BLOCKS, groups
 from torch.utils.flop_counter import FlopCounterMode
 
 from oocr.data.tokens import encode_answer, encode_prompt

@@ -1,6 +1,7 @@
-"""One row in a process of its own: `python -m benchmarks.row ROW.json` writes its result beside it.
+"""One row in a process of its own.
 
-A process per row: its peak memory is its own, and no row warms up another's caches.
+`python -m benchmarks.training.row ROW.json` writes its result beside it. A process per row:
+its peak memory is its own, and no row warms up another's caches.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from benchmarks.case import RANK, Case
+from benchmarks.training.case import RANK, Case
 
 Who = Literal["ours", "plain-all", "plain-last", "trl", "peft-last", "beft", "beft-hook"]
 
@@ -57,7 +58,7 @@ def main(path: Path) -> None:
     name, threads = raw.pop("model"), raw.pop("threads")
     row = Row(**{**raw, "case": Case(**raw["case"])})
     torch.set_num_threads(threads)
-    from benchmarks import memory
+    from benchmarks.training import memory
     from oocr.models.load import read_model
 
     began = time.perf_counter()
@@ -72,8 +73,8 @@ def main(path: Path) -> None:
 
 def run(model: Any, row: Row, folder: Path) -> dict[str, Any]:
     """Train, timed; ours writes the case's plan into the folder, peers read it there."""
-    from benchmarks import data, loops, ours, trl_peer
-    from benchmarks.plan import Plan
+    from benchmarks.training import data, loops, ours, trl_peer
+    from benchmarks.training.plan import Plan
 
     case, arms = row.case, row.arms
     plan_file = folder / f"plan-{case.planned.key}.json"

@@ -10,7 +10,7 @@ import random
 from dataclasses import replace
 from typing import Any
 
-from benchmarks.case import Case
+from benchmarks.training.case import Case
 from oocr.data.examples import Example
 from oocr.families.functions.build import FunctionsConfig, functions
 from oocr.tasks.task import Task
@@ -58,7 +58,7 @@ def items(tokenizer: Any, count: int = 64, tokens: int = 41, seed: int = 0) -> t
             prompt=prompt,
             answer=answer,
             spans={"codename": CODENAME},
-            source="benchmarks.data",
+            source="benchmarks.training.data",
         )
         for number, (prompt, answer) in enumerate(found.items())
     )

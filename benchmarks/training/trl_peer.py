@@ -13,9 +13,9 @@ from typing import Any
 
 import torch
 
-from benchmarks.case import RANK, Case
-from benchmarks.loops import Timed
-from benchmarks.plan import Plan
+from benchmarks.training.case import RANK, Case
+from benchmarks.training.loops import Timed
+from benchmarks.training.plan import Plan
 
 
 def trl_loop(hf: Any, tokenizer: Any, plan: Plan, case: Case, steps: int, batch: int) -> Timed:

@@ -8,9 +8,9 @@ from dataclasses import replace
 
 import torch
 
-from benchmarks.case import Case
-from benchmarks.loops import Timed
-from benchmarks.plan import Plan, make_plan
+from benchmarks.training.case import Case
+from benchmarks.training.loops import Timed
+from benchmarks.training.plan import Plan, make_plan
 from oocr.engine.forward import replayed_rows
 from oocr.engine.losses import batch_loss
 from oocr.engine.trainable import ArmSpec, start_of

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from benchmarks.summary import Line
+from benchmarks.report.summary import Line
 
 Found = tuple[float, str] | None
 """A number with where it was found; None: the rows it needs are not there or void."""

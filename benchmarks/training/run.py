@@ -13,9 +13,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from benchmarks.ours import WARM
-from benchmarks.row import Row
-from benchmarks.rows import Group
+from benchmarks.training.ours import WARM
+from benchmarks.training.row import Row
+from benchmarks.training.rows import Group
 
 Results = dict[str, Any]
 """Plain values, as in the JSON file: "machine", "peaks", "shape", "work", "rows"."""
@@ -70,7 +70,7 @@ def _spawn(row: Row, model: str, threads: int, folder: Path) -> dict[str, Any]:
         "HF_HUB_OFFLINE": "1",
     }
     done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.row", str(path)],
+        [sys.executable, "-m", "benchmarks.training.row", str(path)],
         env=environment,
         capture_output=True,
         text=True,

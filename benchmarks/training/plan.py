@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.case import Case
+from benchmarks.training.case import Case
 from oocr.data.batches import Batch
 from oocr.engine.training import fit
 from oocr.engine.training_batches import TrainingBatches, batch_order

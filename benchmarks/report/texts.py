@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from benchmarks.bars import Bar
+from benchmarks.report.bars import Bar
 
 WHO = {
     "ours": "oocr",

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from benchmarks.case import BATCH, Case, Kind
-from benchmarks.row import Row, Who
+from benchmarks.training.case import BATCH, Case, Kind
+from benchmarks.training.row import Row, Who
 
 BLOCKS = (4, 9, 14)
 MIDDLE = 9

@@ -25,7 +25,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.plan import Line
+from benchmarks.training.plan import Line
 
 
 @dataclass(frozen=True, slots=True)

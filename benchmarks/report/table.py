@@ -8,9 +8,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.bars import bars, large_bars
-from benchmarks.summary import FIXED_LOSS, Line, summarise, unsteady
-from benchmarks.texts import (
+from benchmarks.report.bars import bars, large_bars
+from benchmarks.report.summary import FIXED_LOSS, Line, summarise, unsteady
+from benchmarks.report.texts import (
     WHO,
     bar_texts,
     giga,

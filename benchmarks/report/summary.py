@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from benchmarks.case import BATCH
+from benchmarks.training.case import BATCH
 
 PEERS = ("plain-all", "plain-last", "peft-last", "trl", "beft-hook", "beft")
 
@@ -139,7 +139,7 @@ VECTORS = ("last", "span", "all")
 
 def _ratios(row: dict[str, Any], rows: Sequence[dict[str, Any]]) -> dict[str, float]:
     if row["seeds"]:
-        return {}  # a sweep is compared as a whole (`benchmarks.bars`)
+        return {}  # a sweep is compared as a whole (`benchmarks.report.bars`)
     out: dict[str, float] = {}
     for who in PEERS:
         peer = peer_of(row, who, rows)

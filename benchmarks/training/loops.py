@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from benchmarks.plan import Line, Plan
+from benchmarks.training.plan import Line, Plan
 
 
 @dataclass(frozen=True, slots=True)

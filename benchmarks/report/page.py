@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from benchmarks.bars import Bar, bars, large_bars
-from benchmarks.summary import FIXED_LOSS, TOLERANCE, Line, summarise, unsteady
-from benchmarks.table import COLUMNS, cells, sections
-from benchmarks.texts import WHO, bar_texts, giga, percent, row_name, seconds, unsteady_text
+from benchmarks.report.bars import Bar, bars, large_bars
+from benchmarks.report.summary import FIXED_LOSS, TOLERANCE, Line, summarise, unsteady
+from benchmarks.report.table import COLUMNS, cells, sections
+from benchmarks.report.texts import WHO, bar_texts, giga, percent, row_name, seconds, unsteady_text
 
 HEAD = """# Benchmarks
 
@@ -31,9 +31,10 @@ READING = """## How to read it
   there is no Triton, as on a CPU, TRL 1.16's LM head scores every position, not only the answer's.
   Hence a second peer, a plain loop with PEFT's LoRA and the last logits only: it stands in the
   column "vs last logits", as PEFT's BEFT does for its bias.
-- **GFLOP/s, of peak**: matrix products that a step cannot do without (`benchmarks/flops.py`) per
-  second, and their share of the best matrix product that was found on this machine in the same
-  run. What is computed beyond the necessary does not count, nor does pointwise work.
+- **GFLOP/s, of peak**: matrix products that a step cannot do without
+  (`benchmarks/training/flops.py`) per second, and their share of the best matrix product that was
+  found on this machine in the same run. What is computed beyond the necessary does not count, nor
+  does pointwise work.
 - **MB more**: highest resident memory over what was resident after loading the model.
 - **unsteady**: the rounds of a row differ by more than a quarter; something else ran.
 - **loss diff**: the largest difference to the reference's losses.

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.summary import Line, summarise
-from benchmarks.texts import KIND, WHO
+from benchmarks.report.summary import Line, summarise
+from benchmarks.report.texts import KIND, WHO
 
 COLOURS = {
     "ours": "#0b6e4f",
