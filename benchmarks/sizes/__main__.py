@@ -15,6 +15,7 @@ from benchmarks.sizes.figures import figures
 from benchmarks.sizes.keep import keep
 from benchmarks.sizes.opening import opening
 from benchmarks.sizes.page import page
+from benchmarks.sizes.precision import single_precision
 from benchmarks.sizes.records import RESULTS, kept_runs
 from oocr.errors import InputError
 from oocr.io import write_text
@@ -42,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def write_page(results: Path, path: Path) -> None:
     """The page and its figures beside it; figures of before that are no longer made go."""
     runs = kept_runs(results)
-    drawn = figures(runs)
+    drawn = figures(single_precision(runs))
     for old in path.parent.glob(f"{path.stem}-*.svg"):
         old.unlink()
     if (picture := opening(runs)) is not None:

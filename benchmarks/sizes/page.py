@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from benchmarks.sizes.arrange import tasks_of, title_of
 from benchmarks.sizes.failures import failures
+from benchmarks.sizes.precision import in_both, precision_table, single_precision
 from benchmarks.sizes.records import KeptRun
 from benchmarks.sizes.sentences import RULE
 from benchmarks.sizes.short import in_short
@@ -58,6 +59,7 @@ def page(runs: Sequence[KeptRun], figures: Mapping[str, str]) -> str:
     """The whole page; `figures`: name -> address from the page's folder."""
     if not runs:
         return f"{_HEAD}\nNo run is kept yet.\n"
+    all_runs, runs = runs, single_precision(runs)
     parts = [_HEAD, in_short(runs), verdict_table(runs)]
     for name, words in (("effect", _EFFECT), ("constant", _CONSTANT)):
         if name in figures:
@@ -72,5 +74,6 @@ def page(runs: Sequence[KeptRun], figures: Mapping[str, str]) -> str:
     parts += said_tables(runs)
     if "functions" in figures:
         parts.append(f"{_CURVES}\n![curves of Functions]({figures['functions']})\n")
-    parts += [failures(runs), facet_table(runs), command_table(runs), rules(runs)]
+    parts += [precision_table(in_both(all_runs)), failures(runs), facet_table(runs)]
+    parts += [command_table(all_runs), rules(runs)]
     return "\n".join(part for part in parts if part).rstrip() + "\n"

@@ -185,6 +185,22 @@ def test_runs_of_a_model_are_told_apart_by_what_differs() -> None:
     assert main_runs(twins) == twins
 
 
+def test_two_precisions_of_a_run_stand_side_by_side() -> None:
+    claims = claim("vector-out-of-context", 0.713), claim("adapter-out-of-context", 0.554)
+    near, far = claim("vector-out-of-context", 0.702), claim("adapter-out-of-context", 0.354)
+    full = run("functions", SMALL, *claims, dtype="float32", seconds=90.0)
+    half = run("functions", SMALL, near, far, dtype="bfloat16", seconds=40.0, id="1" * 8)
+    larger = run("functions", LARGE, claims[0])
+    text = page([half, larger, full], {})
+    table = section(text, "## In float32", "## How each row")
+    assert "| functions, 270M | vector, out of context | ✓ 0.71 [0.64, 0.76] | ✓ 0.70" in table
+    assert "| −0.01 | yes |" in table
+    assert "| −0.20 | no |" in table
+    assert "90 s in float32, 40 s in bfloat16" in table
+    assert "0.35" not in section(text, "## The claims", "## Before and after")
+    assert "## In float32" not in page([half, larger], {})
+
+
 def test_sizes_come_from_names_or_parameters() -> None:
     assert [size_of(*model) for model in MODELS.items()] == ["135M", "270M", "0.5B", "1.5B"]
     assert size_of("nano", 628_128) == "0.63M"
