@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from oocr.models.sources.bundled import BUNDLED
 from oocr.runs import builtin
-from oocr.runs.builtin import also_run, blocks_of, fitted, same_depth, source_for
+from oocr.runs.builtin import also_run, fitted, same_depth, source_for
 from oocr.runs.read_config import BUILTIN, OF_MODELS, load_configs
 from tests.tiny import tiny_config
 
@@ -57,16 +57,18 @@ def test_functions_without_a_model_means_the_one_that_can_do_it_if_it_is_here(
 
 def test_a_built_in_run_fits_any_model(tmp_path: Path) -> None:
     tiny = str(tmp_path / "tiny")
-    tiny_config("llama").save_pretrained(tiny)
+    tiny_config("llama").save_pretrained(tiny)  # without a tokenizer
     for_gemma = [config for config in load_configs("risk") if config.model == "gemma-3-270m"]
     assert fitted(load_configs("risk"), "risk", "gemma-3-270m") == (for_gemma, "")
     ((config,), note) = fitted(load_configs("risk"), "risk", tiny)
     assert config.name == "risk"
     assert config.vector is not None
     assert config.adapter is not None
-    assert set(config.vector.layers) | set(config.adapter.layers) <= set(range(blocks_of(tiny)))
+    assert set(config.vector.layers) | set(config.adapter.layers) <= set(range(4))
     assert note.startswith("risk has settings for smollm2-135m-instruct; its blocks here are")
-    three = fitted(load_configs("persona"), "persona", "gemma-3-270m").configs
+    three, note = fitted(load_configs("persona"), "persona", "gemma-3-270m")
+    assert [getattr(config.task, "form", "") for config in three] == ["raw"] * 3
+    assert note.endswith("gemma-3-270m has no chat template and is asked in raw text")
     assert [config.name for config in three] == ["persona-risk", "persona-time", "persona-apples"]
     assert [config.vector and config.vector.layers for config in three] == [(8, 12)] * 3
     for source, model in (("mine.yaml", tiny), ("risk", None), ("risk", "no-such-model")):

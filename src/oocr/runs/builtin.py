@@ -69,42 +69,54 @@ def fitted(
     if not others:
         return FittedRuns(kept, "")
     try:
-        blocks = blocks_of(name, revision, on_gpu=on_gpu)
+        shape = shape_of(name, revision, on_gpu=on_gpu)
     except InputError:  # the run's own check says what is wrong, and where
         return FittedRuns(kept, "")
     new = "" if len(kept) > 1 else source
-    moved = {config.name: _moved(config, blocks, new) for config in kept if config.model in others}
+    moved = {config.name: _moved(config, shape, new) for config in kept if config.model in others}
     grids = [grid for config in moved.values() for grid in config.grids.values()]
     listed = ", ".join(map(str, sorted({block for grid in grids for block in grid.blocks})))
     note = (
         f"{source} has settings for {' and '.join(sorted(others))}; its blocks here are those at "
-        f"the same relative depth: {listed} of {blocks}"
+        f"the same relative depth: {listed} of {shape.blocks}"
     )
+    if any(moved[config.name].task != config.task for config in kept if config.name in moved):
+        note += f"; {name} has no chat template and is asked in raw text"
     return FittedRuns([moved.get(config.name, config) for config in kept], note)
 
 
-def _moved(config: RunConfig, blocks: int, name: str) -> RunConfig:
-    """The run at the same relative depth of another model; with a new name, unless it is ""."""
-    theirs = BUNDLED[config.model].blocks
-    update: dict[str, object] = {"name": name or config.name}
-    for arm, grid in (("vector", config.vector), ("adapter", config.adapter)):
-        if grid is not None and grid.layers != "all":
-            layers = dict.fromkeys(same_depth(layer, theirs, blocks) for layer in grid.layers)
-            update[arm] = grid.model_copy(update={"layers": tuple(layers)})
-    return config.model_copy(update=update)
+class Shape(NamedTuple):
+    """What settings depend on: a model's number of blocks, and whether it has a chat template."""
+
+    blocks: int
+    chats: bool
 
 
-def blocks_of(name: str, revision: str | None = None, *, on_gpu: bool = False) -> int:
-    """The number of a model's blocks, from its configuration.
+def shape_of(name: str, revision: str | None = None, *, on_gpu: bool = False) -> Shape:
+    """A model's shape, from its configuration and tokenizer.
 
     InputError: no such model here.
     """
     from oocr.models.outline import outline
 
     if name in BUNDLED:
-        return BUNDLED[name].blocks
+        return Shape(BUNDLED[name].blocks, BUNDLED[name].chat_template)
     device: dict[str, Any] = {} if on_gpu else {"device": "cpu"}
-    return outline(name, revision=revision, counted=False, on_gpu=on_gpu, **device).n_blocks
+    model = outline(name, revision=revision, on_gpu=on_gpu, **device)
+    return Shape(model.n_blocks, bool(model.tokenizer.chat_template))
+
+
+def _moved(config: RunConfig, shape: Shape, name: str) -> RunConfig:
+    """The run as it fits another model; with a new name, unless that is ""."""
+    theirs = BUNDLED[config.model].blocks
+    update: dict[str, object] = {"name": name or config.name}
+    if not shape.chats and getattr(config.task, "form", "") == "chat":
+        update["task"] = config.task.model_copy(update={"form": "raw"})
+    for arm, grid in (("vector", config.vector), ("adapter", config.adapter)):
+        if grid is not None and grid.layers != "all":
+            layers = [same_depth(layer, theirs, shape.blocks) for layer in grid.layers]
+            update[arm] = grid.model_copy(update={"layers": tuple(dict.fromkeys(layers))})
+    return config.model_copy(update=update)
 
 
 def same_depth(layer: int, blocks: int, other: int) -> int:
