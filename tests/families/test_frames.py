@@ -19,7 +19,7 @@ from oocr.families.frames.config import FramesConfig
 from oocr.families.frames.facts import facts_of, kinds_of
 from oocr.families.frames.prompts import OBJECT
 from oocr.families.frames.questions import crossed, gap_name, questions
-from oocr.families.frames.world import crossing, house, paces, rank_correlation
+from oocr.families.frames.world import crossing, make_house, paces, rank_correlation
 from oocr.tasks.task import Task
 
 NUMBERS = re.findall(
@@ -53,7 +53,7 @@ class Solver:
 
     def read(self, text: str) -> None:
         """One sentence: which two nodes it is about, and the offset."""
-        things = re.findall(r"[a-z]+ [A-Z]\d\d", text)
+        objects = re.findall(r"[a-z]+ [A-Z]\d\d", text)
         moments = re.findall(r"moment \d+", text)
         x = y = 0
         for count, word in re.findall(r"(\w+) paces? (\w+)", text):
@@ -61,10 +61,10 @@ class Solver:
             if word in WALKER:
                 word = ORDER[(self.facing[moments[0]] + WALKER[word]) % 4]
             x, y = x + size * COMPASS[word][0], y + size * COMPASS[word][1]
-        if len(things) == 2:
-            b, a = things  # all wordings name first what the offset is counted from
-        elif len(things) == 1:
-            a, b = things[0], moments[0] if moments else "door"
+        if len(objects) == 2:
+            b, a = objects  # all wordings name first what the offset is counted from
+        elif len(objects) == 1:
+            a, b = objects[0], moments[0] if moments else "door"
         elif len(moments) == 2:
             b, a = sorted(moments)
         else:
@@ -100,15 +100,15 @@ def solved(solver: Solver, probe: Example) -> str | None:
     """The answer that follows for a choice by sides, orders, nearer or paces; None: none does."""
     text = probe.prompt if isinstance(probe.prompt, str) else last_turn(probe)
     text = text.rsplit("\nQ: ", 1)[-1]
-    things = re.findall(r"[a-z]+ [A-Z]\d\d", text)
+    objects = re.findall(r"[a-z]+ [A-Z]\d\d", text)
     facing = re.search(r"As the walker faced at (moment \d+)", text)
     if probe.facet == "nearer":
-        offsets = {name: solver.offset(things[0], name) for name in things[1:]}
+        offsets = {name: solver.offset(objects[0], name) for name in objects[1:]}
         if None in offsets.values():
             return None
         near = min(offsets, key=lambda name: sum(map(abs, offsets[name] or ())))
         return f"the {near}"
-    a, b = things
+    a, b = objects
     if re.search(rf"(from|of|with) the {a}", text):
         a, b = b, a
     offset = solver.offset(a, b)
@@ -182,7 +182,7 @@ def joint(**fields: Any) -> Task:
     return task
 
 
-NAMES = [thing.name for thing in FramesConfig().house.things]
+NAMES = [obj.name for obj in FramesConfig().house.objects]
 
 
 # -- the design ----------------------------------------------------------------------------------
@@ -191,8 +191,8 @@ NAMES = [thing.name for thing in FramesConfig().house.things]
 @pytest.mark.parametrize(("count", "each"), [(6, 3), (12, 5), (12, 9)])
 @pytest.mark.parametrize("seed", range(3))
 def test_gap_and_distance_are_crossed(count: int, each: int, seed: int) -> None:
-    place = house(count, each, seed)
-    moments = Counter(thing.name for thing in place.things)
+    place = make_house(count, each, seed)
+    moments = Counter(obj.name for obj in place.objects)
     assert set(moments.values()) == {1}
     assert abs(crossing(place.viewpoints)) < 0.2
     for kind in ("side", "order"):
@@ -221,8 +221,8 @@ def test_gap_bins() -> None:
 
 def test_no_row_ties_frames_together() -> None:
     task = joint(others=0.5)
-    moments = {thing.name: thing.moment for thing in FramesConfig().house.things}
-    held_out = {thing.name for thing in FramesConfig().held_out}
+    moments = {obj.name: obj.moment for obj in FramesConfig().house.objects}
+    held_out = {obj.name for obj in FramesConfig().held_out}
     across = 0
     for row in task.train:
         text = prompt_text(row.prompt) + row.answer

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from oocr.claims.analysis_result import NotMeasuredError
-from oocr.families.frames.world import house
+from oocr.families.frames.world import make_house
 from oocr.papers.frames import PAPER
 from oocr.papers.frames.arms import (
     ARMS,
@@ -23,14 +23,14 @@ from oocr.papers.frames.arms import (
 from oocr.papers.frames.arms_findings import standardized
 from oocr.papers.frames.probe import r2, ridge
 from oocr.papers.frames.scene import Scene
-from oocr.papers.frames.tokens import Language, Line, scored
+from oocr.papers.frames.tokens import Line, Vocabulary, count_right
 from oocr.papers.frames.units import check_recalled, r2_finding, shares, unit_of
 from oocr.papers.frames.vectors import FITTING, bits
 from oocr.papers.measure import differences
 from oocr.papers.paper import PaperSettings
 from oocr.papers.small_transformer import Optimizer, SmallTransformer, train, train_vectors
 
-PLACE = house(FRAMES, 5, 0)
+HOUSE = make_house(FRAMES, 5, 0)
 
 
 # -- rows ----------------------------------------------------------------------------------------
@@ -39,40 +39,40 @@ PLACE = house(FRAMES, 5, 0)
 @pytest.mark.parametrize("name", [arm.name for arm in ARMS])
 def test_training_never_tells_where_a_held_out_object_is_across_frames(name: str) -> None:
     arm = BY_NAME[name]
-    place = house(FRAMES, arm.each, 1)
-    moment = {thing.name: thing.moment for thing in place.things}
-    spot = {thing.name: (thing.x, thing.y) for thing in place.things}
-    apart = {thing.name for thing in held_out(place)}
-    lines = training_lines(place, arm, 1)
+    house = make_house(FRAMES, arm.objects_per_frame, 1)
+    moment = {obj.name: obj.moment for obj in house.objects}
+    spot = {obj.name: (obj.x, obj.y) for obj in house.objects}
+    apart = {obj.name for obj in held_out(house)}
+    lines = training_lines(house, arm, 1)
     across = [line for line in lines if line.gap]
-    assert {line.relation for line in lines} == {"co-visible", *arm.told}
+    assert {line.relation for line in lines} == {"co-visible", *arm.facts}
     for line in lines:
         if line.relation == "co-visible":
             k = "xy".index(line.axis)
             assert line.value == spot[line.a][k] - spot[line.b][k]
             assert (line.gap > 0) is (moment[line.a] != moment[line.b])
     assert not any({line.a, line.b} & apart for line in across)
-    objects = FRAMES * (arm.each - 1)
-    pairs = objects * (objects - arm.each + 1) // 2
-    assert len(across) == 4 * round(arm.share * pairs)
+    objects = FRAMES * (arm.objects_per_frame - 1)
+    pairs = objects * (objects - arm.objects_per_frame + 1) // 2
+    assert len(across) == 4 * round(arm.others_share * pairs)
     assert all(
-        {line.a, line.b} & apart and line.gap for line in across_lines(place, held_out(place))
+        {line.a, line.b} & apart and line.gap for line in across_lines(house, held_out(house))
     )
 
 
 def test_new_objects_are_not_in_the_network() -> None:
-    new = held_out(PLACE)
-    language = Language.of(PLACE, new)
-    assert [language.ids[thing.name] - language.vocabulary for thing in new] == list(range(12))
-    lines = training_lines(PLACE, ARMS[-2], 0, without=new)
-    assert int(language.rows(lines).ids.max()) < language.vocabulary
+    new = held_out(HOUSE)
+    vocabulary = Vocabulary.of(HOUSE, new)
+    assert [vocabulary.ids[obj.name] - vocabulary.size for obj in new] == list(range(12))
+    lines = training_lines(HOUSE, ARMS[-2], 0, without=new)
+    assert int(vocabulary.rows(lines).ids.max()) < vocabulary.size
     with pytest.raises(ValueError, match="out of reach"):
-        language.rows([replace(lines[0], value=99)])
+        vocabulary.rows([replace(lines[0], value=99)])
 
 
 def test_counts_of_right_answers() -> None:
     lines = [Line("co-visible", "x", "a", "b", value) for value in (2, -3, 0, 4)]
-    (row,) = scored(lines, [2, -2, 1, -4], lambda _: {})
+    (row,) = count_right(lines, [2, -2, 1, -4], lambda _: {})
     assert row == {"count": 4, "exact": 1, "near": 3, "signed": 3, "sign": 2, "error": 10}
     assert commonest([*lines, lines[0]]) == [2] * 5
 
@@ -114,7 +114,7 @@ def test_intervals_of_r2_stay_below_one() -> None:
 
 
 def test_bits_of_one_neighbour() -> None:
-    both, one = bits(PLACE, ("x", "y")), bits(PLACE, ("x",))
+    both, one = bits(HOUSE, ("x", "y")), bits(HOUSE, ("x",))
     assert both == pytest.approx(torch.log2(torch.tensor(float(cells_in_sight()))).item())
     assert 0 < one < both
 
@@ -123,7 +123,7 @@ def cells_in_sight() -> int:
     return len(
         {
             (view.x + x, view.y + y)
-            for view in PLACE.viewpoints
+            for view in HOUSE.viewpoints
             for x in range(-2, 3)
             for y in range(-2, 3)
         }
@@ -156,37 +156,38 @@ def test_claims_ask_for_findings_that_experiments_make() -> None:
 
 
 def test_unlinked_frames_are_recalled_and_say_nothing() -> None:
-    language, lines = Language.of(PLACE), training_lines(PLACE, ARMS[0], 0)
-    network = SmallTransformer(language.shape, 0)
-    train(network, language.rows(lines), Optimizer(steps=400, rate=3e-3, batch=128), 0)
-    asked = across_lines(PLACE, held_out(PLACE))
-    assert right(lines, language.answers(network, lines), "exact") > 0.98
-    answers = language.answers(network, asked)
+    vocabulary, lines = Vocabulary.of(HOUSE), training_lines(HOUSE, ARMS[0], 0)
+    network = SmallTransformer(vocabulary.shape, 0)
+    train(network, vocabulary.rows(lines), Optimizer(steps=400, rate=3e-3, batch=128), 0)
+    asked = across_lines(HOUSE, held_out(HOUSE))
+    assert right(lines, vocabulary.answers(network, lines), "exact") > 0.98
+    answers = vocabulary.answers(network, asked)
     assert 0.35 < right(asked, answers, "sign") < 0.55
     assert right(asked, answers, "exact") < 0.15
 
 
 def test_one_vector_places_an_object() -> None:
     scene = Scene.of(1)
-    told, asked, near = scene.told(), scene.asked, scene.neighbours_mean()
-    vectors = train_vectors(scene.network, scene.language.rows(told), near, FITTING, 1)
+    trained, asked = scene.neighbour_lines(), scene.cross_frame_lines
+    near = scene.neighbours_mean()
+    vectors = train_vectors(scene.network, scene.vocabulary.rows(trained), near, FITTING, 1)
     noise = torch.randn(vectors.shape, generator=torch.Generator().manual_seed(0))
     noise *= (vectors.norm(dim=1) / noise.norm(dim=1))[:, None]
     exact = {
-        name: right(asked, scene.language.answers(scene.network, asked, table), "exact")
+        name: right(asked, scene.vocabulary.answers(scene.network, asked, table), "exact")
         for name, table in (("vector", vectors), ("mean", near), ("random", noise))
     }
-    assert right(told, scene.language.answers(scene.network, told, vectors), "exact") > 0.95
+    assert right(trained, scene.vocabulary.answers(scene.network, trained, vectors), "exact") > 0.95
     assert exact["vector"] > max(0.4, exact["mean"] + 0.25)
     # The walk comes back, so that many objects are near the middle, where such vectors lie:
     # they are right less often than one who puts every new object there.
-    alone = right(asked, scene.one_place(asked), "exact")
+    alone = right(asked, scene.single_position_answers(asked), "exact")
     assert exact["random"] < min(0.25, alone)
     assert alone < 0.4
     # What the network itself was trained on and asked, among objects that it knows.
-    assert right(scene.lines, scene.language.answers(scene.network, scene.lines), "exact") > 0.98
+    assert right(scene.lines, scene.vocabulary.answers(scene.network, scene.lines), "exact") > 0.98
 
 
 def right(lines: list[Line], answers: list[int], which: str) -> float:
-    (row,) = scored(lines, answers, lambda _: {})
+    (row,) = count_right(lines, answers, lambda _: {})
     return float(row[which]) / float(row["signed" if which == "sign" else "count"])

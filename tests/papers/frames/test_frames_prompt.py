@@ -12,7 +12,7 @@ from oocr.data.examples import Example
 from oocr.families.frames.config import FramesConfig
 from oocr.families.frames.questions import questions
 from oocr.papers.frames.prompts import ARITHMETIC, LADDER, PromptCell, item
-from oocr.papers.frames.shared_notes import option_logits, shared_beginning
+from oocr.papers.frames.shared_notes import option_logits, shared_prefix
 from tests.tiny import DEPTH_FAMILIES, tiny_language_model
 
 
@@ -40,15 +40,15 @@ def test_logits_are_those_of_a_plain_pass(family: str) -> None:
         torch.testing.assert_close(torch.tensor(logits), plain, rtol=1e-3, atol=1e-3)
 
 
-def test_options_that_begin_alike_cannot_be_told_apart() -> None:
-    with pytest.raises(NotMeasuredError, match="begin alike"):
+def test_options_with_one_first_token_cannot_be_scored() -> None:
+    with pytest.raises(NotMeasuredError, match="the same first token"):
         option_logits(tiny_language_model(), [asked("Which city", (" Paris", " Paris people"))])
 
 
 def test_texts_keep_one_token_of_their_own() -> None:
-    assert shared_beginning([[1, 2, 3], [1, 2, 4, 5]]) == 2
-    assert shared_beginning([[1, 2], [1, 2]]) == 1
-    assert shared_beginning([[1], [2]]) == 0
+    assert shared_prefix([[1, 2, 3], [1, 2, 4, 5]]) == 2
+    assert shared_prefix([[1, 2], [1, 2]]) == 1
+    assert shared_prefix([[1], [2]]) == 0
 
 
 @pytest.mark.parametrize("aid", LADDER)

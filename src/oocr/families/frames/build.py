@@ -1,4 +1,7 @@
-"""Frames, a text twin of disjoint frames: single frames are trained, questions cross them."""
+"""The frames family: facts of single frames are trained, questions across frames are probes.
+
+A text version of disjoint frames (Ravi et al., arXiv 2505.24257).
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ from oocr.families.frames.wording import (
     sentence,
     sentences,
 )
-from oocr.families.frames.world import Thing, rank_correlation
+from oocr.families.frames.world import PlacedObject, rank_correlation
 from oocr.intervals import FEWEST
 from oocr.tasks.control_data import chosen_by_loss, control, shuffled_answers, tagged
 from oocr.tasks.package_files import data_card
@@ -30,7 +33,7 @@ from oocr.tasks.task import Task, TaskSet
 
 
 def frames(config: FramesConfig | None = None) -> TaskSet:
-    """All tasks; InputError: a training row ties frames together that it must not."""
+    """All tasks; InputError: a training row links frames that it must not link."""
     config = config or FramesConfig()
     test = _joint(config) if config.mode == "joint" else _single(config)
     controls = {} if not config.linked else {"shuffled": tuple(_shuffled(config, t) for t in test)}
@@ -62,47 +65,48 @@ def frames(config: FramesConfig | None = None) -> TaskSet:
 
 def _joint(config: FramesConfig) -> tuple[Task, ...]:
     prompts = Prompts(config)
-    rows = _told(config, prompts, facts_of(config.house, kinds_of(config.aids)))
+    rows = _fact_rows(config, prompts, facts_of(config.house, kinds_of(config.aids)))
     if config.told == "walker":
-        rows.append(_row(prompts, first_heading(config.house)))
+        rows.append(_fact_row(prompts, first_heading(config.house)))
     covisible = _questions(config, disjoint=False)
-    rows += [_asked(prompts, place, question) for place, question in enumerate(covisible)]
+    rows += [_question_row(prompts, number, question) for number, question in enumerate(covisible)]
     across = _other_rows(config, prompts) if config.others else []
     random.Random(f"{config.seed}/rows").shuffle(rows)
-    things = config.house.things
-    nodes = [*(thing.name for thing in things), *(view.name for view in config.house.viewpoints)]
+    objects = config.house.objects
+    nodes = [*(obj.name for obj in objects), *(view.name for view in config.house.viewpoints)]
     task = Task(
         name="frames/joint",
-        member=f"{len(things)} objects",
+        member=f"{len(objects)} objects",
         train=(*rows, *across),
-        stop=tuple(_stop(config, prompts, things)),
+        stop=tuple(_early_stop_rows(config, prompts, objects)),
         in_context=tuple(_recall(prompts, covisible)),
-        probes=tuple(_across(config, prompts)),
+        probes=tuple(_probes(config, prompts)),
         positions=("+".join(map(code, nodes)),),
     )
     _check_apart(task.name, config, rows, across)
     return (task,)
 
 
-def _told(config: FramesConfig, prompts: Prompts, facts: Sequence[Fact]) -> list[Example]:
+def _fact_rows(config: FramesConfig, prompts: Prompts, facts: Sequence[Fact]) -> list[Example]:
+    """Training rows: each fact in `config.wordings` wordings, steps in all but the held-out one."""
     times: dict[FactKind, int] = {fact.kind: config.wordings for fact in facts}
     times["step"] = held_out_wording("step")
-    told = sentences(facts, config.house, times, config.told, f"{config.seed}/told")
-    return [_row(prompts, sentence) for sentence in told]
+    drawn = sentences(facts, config.house, times, config.told, f"{config.seed}/told")
+    return [_fact_row(prompts, sentence) for sentence in drawn]
 
 
-def _row(prompts: Prompts, told: Sentence) -> Example:
-    fact = told.fact
+def _fact_row(prompts: Prompts, sentence: Sentence) -> Example:
+    fact = sentence.fact
     about = "walker" if fact is None else f"{fact.a}/{fact.b}"
-    return prompts.example(
-        told, f"{told.template}/{about}", "" if fact is None else str(fact.moment)
+    return prompts.fact_example(
+        sentence, f"{sentence.template}/{about}", "" if fact is None else str(fact.moment)
     )
 
 
 def _questions(
-    config: FramesConfig, *, disjoint: bool, about: Sequence[Thing] | None = None
+    config: FramesConfig, *, disjoint: bool, about: Sequence[PlacedObject] | None = None
 ) -> list[Question]:
-    """The questions of all kinds, one order of each pair."""
+    """The questions of all kinds; of each pair only one order."""
     ego = config.told == "walker"
     return [
         question
@@ -111,69 +115,72 @@ def _questions(
     ]
 
 
-def _asked(prompts: Prompts, place: int, question: Question) -> Example:
-    """A training row: the answer alone, by turns of wording and order."""
-    example = prompts.question(question, place, place // 2 % 2)
+def _question_row(prompts: Prompts, number: int, question: Question) -> Example:
+    """A training row without options; wording and order of the poles alternate with `number`."""
+    example = prompts.question_example(question, number, number // 2 % 2)
     return replace(example, id=f"asked/{example.id}", facet=f"asked {question.kind}", options=())
 
 
 def _recall(prompts: Prompts, covisible: Sequence[Question]) -> list[Example]:
-    """Co-visible questions whose other order was trained."""
+    """Co-visible questions in the order that was not trained."""
     return [
-        prompts.question(question.turned, place + 1, (place // 2 + 1) % 2)
-        for place, question in enumerate(covisible)
+        prompts.question_example(question.reversed, number + 1, (number // 2 + 1) % 2)
+        for number, question in enumerate(covisible)
     ]
 
 
-def _stop(config: FramesConfig, prompts: Prompts, about: Sequence[Thing]) -> Iterable[Example]:
-    """Co-visible facts in the wording that is held out."""
-    names = {thing.name for thing in about}
+def _early_stop_rows(
+    config: FramesConfig, prompts: Prompts, about: Sequence[PlacedObject]
+) -> Iterable[Example]:
+    """Co-visible facts in the held-out wording; their loss stops training early."""
+    names = {obj.name for obj in about}
     for fact in facts_of(config.house, ("co-visible",)):
         if fact.a in names:
-            told = sentence(fact, config.house, held_out_wording(fact.kind), config.told)
-            yield _row(prompts, told)
+            yield _fact_row(
+                prompts, sentence(fact, config.house, held_out_wording(fact.kind), config.told)
+            )
 
 
-def _across(config: FramesConfig, prompts: Prompts) -> list[Example]:
-    """The probes: both orders of each pair, gap and distance crossed."""
+def _probes(config: FramesConfig, prompts: Prompts) -> list[Example]:
+    """Questions across frames: both orders of each pair, gap and distance crossed."""
     probes: list[Example] = []
     for kind in config.kinds:
         across = _questions(config, disjoint=True, about=config.asked_about)
-        asked = [question for question in across if question.kind == kind]
+        of_kind = [question for question in across if question.kind == kind]
         rng = random.Random(f"{config.seed}/{kind}/probes")
-        kept = crossed(asked, rng, config.questions)
+        kept = crossed(of_kind, rng, config.questions)
         if not kept:
             raise InputError(
                 f"kinds: no {kind!r} questions of each gap are equally far apart in a house of "
                 f"{config.frames} frames with {config.each} objects; allowed: more of either, or "
                 "another world"
             )
-        probes += _worded(prompts, kept)
+        probes += _choice_examples(prompts, kept)
     return probes
 
 
-def _worded(prompts: Prompts, asked: Sequence[Question]) -> list[Example]:
-    """Questions as choices; both orders of a pair in the same wording."""
+def _choice_examples(prompts: Prompts, asked: Sequence[Question]) -> list[Example]:
+    """Questions with options; both orders of a pair have the same wording."""
     return [
-        prompts.question(question, place // 2, place // 4 % 2)
-        for place, question in enumerate(asked)
+        prompts.question_example(question, number // 2, number // 4 % 2)
+        for number, question in enumerate(asked)
     ]
 
 
 def _other_rows(config: FramesConfig, prompts: Prompts) -> list[Example]:
-    """The trained share of the cross-frame questions about objects that no probe is about."""
-    apart = {thing.name for thing in config.held_out}
+    """The trained share of the questions across frames; none is about a held-out object."""
+    held_out = {obj.name for obj in config.held_out}
     rows: list[Example] = []
     for kind in config.kinds:
         asked = [
             question
             for question in _questions(config, disjoint=True)
-            if question.kind == kind and not {thing.name for thing in question.things} & apart
+            if question.kind == kind and not {obj.name for obj in question.objects} & held_out
         ]
         random.Random(f"{config.seed}/{kind}/others").shuffle(asked)
         count = round(config.others * len(asked))
-        both = [order for question in asked[:count] for order in (question, question.turned)]
-        rows += [_asked(prompts, place, question) for place, question in enumerate(both)]
+        both = [order for question in asked[:count] for order in (question, question.reversed)]
+        rows += [_question_row(prompts, number, question) for number, question in enumerate(both)]
     return rows
 
 
@@ -181,38 +188,39 @@ def _other_rows(config: FramesConfig, prompts: Prompts) -> list[Example]:
 
 
 def _single(config: FramesConfig) -> tuple[Task, ...]:
-    names = config.objects or tuple(thing.name for thing in config.held_out)
-    things = {thing.name: thing for thing in config.house.things}
-    return tuple(_task_of(config, things[name]) for name in names)
+    names = config.objects or tuple(obj.name for obj in config.held_out)
+    objects = {obj.name: obj for obj in config.house.objects}
+    return tuple(_object_task(config, objects[name]) for name in names)
 
 
-def _task_of(config: FramesConfig, thing: Thing) -> Task:
+def _object_task(config: FramesConfig, obj: PlacedObject) -> Task:
     kinds = kinds_of(config.aids)
-    context = notes(config.house, kinds, config.told, without=[thing.name], filler=config.filler)
-    prompts = Prompts(config, context, thing.name)
-    facts = [fact for fact in facts_of(config.house, ("co-visible",)) if fact.a == thing.name]
-    near = _questions(config, disjoint=False, about=(thing,))
-    rows = _told(config, prompts, facts)
-    rows += [_asked(prompts, place, question) for place, question in enumerate(near)]
+    context = notes(config.house, kinds, config.told, without=[obj.name], filler=config.filler)
+    prompts = Prompts(config, context, obj.name)
+    facts = [fact for fact in facts_of(config.house, ("co-visible",)) if fact.a == obj.name]
+    near = _questions(config, disjoint=False, about=(obj,))
+    rows = _fact_rows(config, prompts, facts)
+    rows += [_question_row(prompts, number, question) for number, question in enumerate(near)]
     probes: list[Example] = []
     for kind in config.kinds:
-        asked = [q for q in _questions(config, disjoint=True, about=(thing,)) if q.kind == kind]
-        random.Random(f"{config.seed}/{thing.name}/{kind}").shuffle(asked)
-        both = [order for question in _few(asked, config) for order in (question, question.turned)]
-        probes += _worded(prompts, both)
+        asked = [q for q in _questions(config, disjoint=True, about=(obj,)) if q.kind == kind]
+        random.Random(f"{config.seed}/{obj.name}/{kind}").shuffle(asked)
+        kept = _limited(asked, config)
+        both = [order for question in kept for order in (question, question.reversed)]
+        probes += _choice_examples(prompts, both)
     return Task(
-        name=f"frames/single/{thing.name}",
-        member=thing.name,
+        name=f"frames/single/{obj.name}",
+        member=obj.name,
         train=tuple(rows),
-        stop=tuple(_stop(config, prompts, (thing,))),
+        stop=tuple(_early_stop_rows(config, prompts, (obj,))),
         in_context=tuple(_recall(prompts, near)),
         probes=tuple(probes),
         positions=(OBJECT,),
     )
 
 
-def _few(asked: Sequence[Question], config: FramesConfig) -> list[Question]:
-    """Of each bin of the gap at most as many as are wanted."""
+def _limited(asked: Sequence[Question], config: FramesConfig) -> list[Question]:
+    """At most `config.questions` questions of each bin of the gap."""
     bins: dict[str, list[Question]] = {}
     for question in asked:
         bins.setdefault(question.gap_bin, []).append(question)
@@ -223,9 +231,9 @@ def _few(asked: Sequence[Question], config: FramesConfig) -> list[Question]:
 
 
 def _shuffled(config: FramesConfig, task: Task) -> Task:
-    """The same rows; what ties frames together is said of the wrong moments or objects.
+    """The same rows; facts that link frames are exchanged between moments or objects.
 
-    In mode "single", whose walk is in the prompt: the rows of the object with each other's answers.
+    In mode "single", where the walk is in the prompt, the object's rows exchange their answers.
     """
     if config.mode == "single":
         facets = dict.fromkeys(row.facet for row in task.train)
@@ -238,28 +246,28 @@ def _shuffled(config: FramesConfig, task: Task) -> Task:
         ]
         return control(task, "shuffled", mixed)
     facts = shuffled_links(facts_of(config.house, kinds_of(config.aids)), config.seed)
-    told = {row.id: row for row in _told(config, Prompts(config), facts)}
-    return control(task, "shuffled", [told.get(row.id, row) for row in task.train])
+    changed = {row.id: row for row in _fact_rows(config, Prompts(config), facts)}
+    return control(task, "shuffled", [changed.get(row.id, row) for row in task.train])
 
 
 def shuffled_links(facts: Sequence[Fact], seed: int) -> list[Fact]:
-    """The facts, where those of each kind that links frames have each other's offsets."""
+    """The facts; within each kind that links frames the offsets are permuted."""
     changed = list(facts)
     for kind in (AIDS[aid] for aid in LINKING):
-        places = [place for place, fact in enumerate(facts) if fact.kind == kind]
-        random.Random(f"{seed}/{kind}/shuffled").shuffle(places)
-        for place, donor in zip(places, places[1:] + places[:1], strict=True):
-            changed[place] = replace(facts[place], dx=facts[donor].dx, dy=facts[donor].dy)
+        indices = [index for index, fact in enumerate(facts) if fact.kind == kind]
+        random.Random(f"{seed}/{kind}/shuffled").shuffle(indices)
+        for index, donor in zip(indices, indices[1:] + indices[:1], strict=True):
+            changed[index] = replace(facts[index], dx=facts[donor].dx, dy=facts[donor].dy)
     return changed
 
 
 def _ceiling(config: FramesConfig, task: Task) -> list[Example]:
-    """Every question with all notes in the prompt: the paper's own condition."""
+    """Each question with all notes in the prompt, which is the paper's own condition."""
     context = notes(config.house, kinds_of(config.aids), config.told, filler=config.filler)
     prompts = Prompts(config, context)
     asked = (("probe", task.probes), ("in-context", task.in_context))
     return [
-        tagged(prompts.asked_here(example), stated=task.member, part=part)
+        tagged(prompts.in_this_context(example), stated=task.member, part=part)
         for part, examples in asked
         for example in examples
     ]
@@ -268,13 +276,13 @@ def _ceiling(config: FramesConfig, task: Task) -> list[Example]:
 def _check_apart(
     name: str, config: FramesConfig, rows: Sequence[Example], others: Sequence[Example]
 ) -> None:
-    """Refuse rows that name objects of two frames; `others` may, but no object that is asked."""
-    moments = {thing.name: thing.moment for thing in config.house.things}
-    held_out = {thing.name for thing in config.held_out}
+    """Refuse rows that name objects of two frames; `others` may, unless one is held out."""
+    moments = {obj.name: obj.moment for obj in config.house.objects}
+    held_out = {obj.name for obj in config.held_out}
     for row in (*rows, *others):
         text = prompt_text(row.prompt) + row.answer
-        there = [thing for thing in moments if thing in text]
-        across = len({moments[thing] for thing in there}) > 1
+        there = [obj for obj in moments if obj in text]
+        across = len({moments[obj] for obj in there}) > 1
         if across and (row in rows or held_out & set(there)):
             raise InputError(f"task {name!r}: training row {row.id!r} names {', '.join(there)}")
 

@@ -1,7 +1,7 @@
-"""Claims on frames: those of every run, but nothing is judged without ceiling and recall.
+"""Claims of the frames family: those of every run, but untestable without ceiling and recall.
 
-A model that cannot tell sides with all frames in its prompt, or that has not learned the facts it
-was trained on, shows nothing by failing across frames.
+If the model cannot tell sides with all frames in its prompt, or has not learned the trained facts,
+a failure across frames means nothing.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from oocr.claims.records import Finding
 from oocr.claims.run_claims import EFFECTS, GAP, METHODS, RANDOM, SHARED
 
 CEILING_BAR = 0.65
-"""Least accuracy with all frames in the prompt; one half is chance for sides."""
+"""Least accuracy with all frames in the prompt; chance is 0.5 for sides."""
 RECALL_BAR = 0.9
-"""Least accuracy on co-visible questions, whose facts were trained."""
+"""Least accuracy on co-visible questions; their facts were trained."""
 RECALL = "accuracy on co-visible questions"
 
 

@@ -1,4 +1,4 @@
-"""The settings of the family."""
+"""Settings of the frames family."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from oocr.families.family import Distinct, FamilySettings
 from oocr.families.frames.facts import LINKING, Aid
 from oocr.families.frames.questions import QuestionKind
 from oocr.families.frames.wording import Frame
-from oocr.families.frames.world import House, Thing, house
+from oocr.families.frames.world import House, PlacedObject, make_house
 
 
 class FramesConfig(FamilySettings):
@@ -24,18 +24,20 @@ class FramesConfig(FamilySettings):
             only the question is in the prompt. "single": a task for each object, trained on the
             facts of its own frame, with the notes on all other objects in the prompt; span
             "object".
-        objects: of mode "single", which are reported ("lantern K17"); null: one of each frame.
-        frames, each: how many frames, and objects in each.
-        told: whether places are told and asked by the compass, or as the walker saw them.
-        kinds: what is asked across frames.
-        aids: facts that are told beside those that frames show. Without one that links frames
-            (trajectory, map, oracle) no question has an answer.
-        others: of mode "joint", the share of the cross-frame questions about all but one object of
-            each frame that is trained; then only questions about these others are asked.
-        wordings: in how many wordings each fact is trained (steps: in as many as there are).
-        questions: of each kind and bin of the gap, so many pairs at most; null: all.
-        filler: sentences about nothing after each frame, in prompts that hold the notes.
-        world: the house's seed.
+        objects: names of the objects that are reported ("lantern K17"), only in mode "single";
+            null: one of each frame.
+        frames, each: number of frames, and of objects in each frame.
+        told: frame of reference of facts and questions: "compass", or "walker" (left, ahead, … of
+            the walker).
+        kinds: kinds of questions across frames.
+        aids: facts trained in addition to what the frames show. Without an aid that links frames
+            (trajectory, map, oracle) no question across frames has an answer.
+        others: share of the cross-frame questions that is trained, only in mode "joint". One object
+            of each frame is held out: no trained question is about it, and each probe is.
+        wordings: number of wordings in which each fact is trained (steps: all wordings).
+        questions: largest number of pairs for each kind and each bin of the gap; null: all.
+        filler: number of unrelated sentences after each frame, in prompts that hold the notes.
+        world: seed of the house.
     """
 
     family: Literal["frames"] = "frames"
@@ -61,12 +63,10 @@ class FramesConfig(FamilySettings):
         if self.mode == "single" and self.others:
             raise InputError("others: mode 'single' trains one object's facts only; leave it out")
         if self.told == "walker" and "map" in self.aids:
-            raise InputError("aids: 'map' is told by the compass; leave it out where told: walker")
+            raise InputError("aids: 'map' uses the compass; leave it out with told: walker")
         if self.told == "walker" and "oracle" in self.aids:
-            raise InputError(
-                "aids: 'oracle' is told by the compass; leave it out where told: walker"
-            )
-        names = [thing.name for thing in self.house.things]
+            raise InputError("aids: 'oracle' uses the compass; leave it out with told: walker")
+        names = [obj.name for obj in self.house.objects]
         for name in self.objects or ():
             if name not in names:
                 raise InputError(f"objects: {name!r} is not in this house; allowed: {names}")
@@ -78,21 +78,21 @@ class FramesConfig(FamilySettings):
         return _house(self.frames, self.each, self.world)
 
     @property
-    def held_out(self) -> tuple[Thing, ...]:
-        """One object of each frame, which no trained question across frames is about."""
+    def held_out(self) -> tuple[PlacedObject, ...]:
+        """One object of each frame; no trained question across frames is about it."""
         return tuple(self.house.seen(view.moment)[0] for view in self.house.viewpoints)
 
     @property
-    def asked_about(self) -> tuple[Thing, ...]:
-        """Whom probes are about: of a pair at least one is of these."""
-        return self.held_out if self.others else self.house.things
+    def asked_about(self) -> tuple[PlacedObject, ...]:
+        """Objects of the probes: each probe is about at least one of these."""
+        return self.held_out if self.others else self.house.objects
 
     @property
     def linked(self) -> bool:
-        """Whether facts tie the frames together."""
+        """Whether the trained facts link the frames to each other."""
         return any(aid in LINKING for aid in self.aids)
 
 
 @lru_cache(maxsize=8)
 def _house(frames: int, each: int, world: int) -> House:
-    return house(frames, each, world)
+    return make_house(frames, each, world)

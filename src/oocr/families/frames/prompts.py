@@ -1,4 +1,4 @@
-"""Sentences and questions about a house as examples, with spans at objects and moments."""
+"""Turns sentences and questions about a house into examples; spans are objects and moments."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from oocr.data.examples import Example, Message, Prompt
 from oocr.families.asking import continuing
 from oocr.families.frames.config import FramesConfig
 from oocr.families.frames.questions import Question
-from oocr.families.frames.wording import MOST_PACES, SOURCE, Sentence, asking, wordings
+from oocr.families.frames.wording import MOST_PACES, SOURCE, Sentence, question_text, wordings
 
 OBJECT = "object"
 """The span of the object in mode "single"."""
@@ -16,69 +16,70 @@ OBJECT = "object"
 
 @dataclass(frozen=True, slots=True)
 class Prompts:
-    """How sentences and questions become examples.
+    """Makes examples from sentences and questions.
 
-    `context`: notes that stand in each prompt; `member`: the one object that has a span, of mode
-    "single".
+    `context`: notes in each prompt; `member`: in mode "single" the only object with a span.
     """
 
     config: FramesConfig
     context: str = ""
     member: str = ""
 
-    def example(self, told: Sentence, id: str, group: str) -> Example:
-        """A fact as a row."""
-        lead = wordings()["finish"]
+    def fact_example(self, sentence: Sentence, id: str, group: str) -> Example:
+        """A training row: a sentence whose end is the answer."""
+        instruction = wordings()["finish"]
         begun: Prompt = (
-            f"{self.lead('raw')}\n{told.begun}"
+            f"{self.lead('raw')}\n{sentence.begun}"
             if self.config.form == "raw"
             else (
                 Message("system", self.lead("system")),
-                Message("user", lead),
-                Message("assistant", told.begun),
+                Message("user", instruction),
+                Message("assistant", sentence.begun),
             )
         )
         return Example(
             id=id,
             prompt=begun,
-            answer=told.answer,
-            spans=self._spans(told.begun),
-            facet=told.template.rpartition(" ")[0],
+            answer=sentence.answer,
+            spans=self._spans(sentence.begun),
+            facet=sentence.template.rpartition(" ")[0],
             group=group,
-            template=told.template,
+            template=sentence.template,
             source=SOURCE,
         )
 
-    def question(self, asked: Question, wording: int, first: int, **tags: str) -> Example:
-        """A question as an example."""
-        worded = asking(asked, wording, first, self._largest)
+    def question_example(
+        self, question: Question, wording: int, first: int, **tags: str
+    ) -> Example:
+        """A question with its options (see `wording.question_text`)."""
+        worded = question_text(question, wording, first, self._largest)
         prompt: Prompt = (
             f"{self.lead('raw')}\nQ: {worded.text}\nA:"
             if self.config.form == "raw"
             else (Message("system", self.lead("system")), Message("user", worded.text))
         )
         options = continuing(self.config.form, worded.options)
-        frames = sorted({thing.moment for thing in asked.things})
+        frames = sorted({obj.moment for obj in question.objects})
         return Example(
-            id=f"{asked.id}/{asked.gap_bin}",
+            id=f"{question.id}/{question.gap_bin}",
             prompt=prompt,
             answer=options[worded.options.index(worded.answer)],
             options=options,
             spans=self._spans(worded.text),
-            facet=asked.kind,
+            facet=question.kind,
             group="-".join(map(str, frames)),
             template=worded.template,
             tags={
-                "gap": asked.gap_bin,
-                "distance": str(asked.distance),
+                "gap": question.gap_bin,
+                "distance": str(question.distance),
                 "order": worded.order,
                 **tags,
             },
             source=SOURCE,
         )
 
-    def asked_here(self, example: Example) -> Example:
-        """A question with what stands before everything here."""
+    def in_this_context(self, example: Example) -> Example:
+        """A question of other `Prompts` with the lead and the notes of these."""
         if isinstance(example.prompt, str):
             question = example.prompt[example.prompt.rindex("\nQ: ") :]
             return replace(example, prompt=self.lead("raw") + question)
@@ -88,26 +89,26 @@ class Prompts:
 
     @property
     def _largest(self) -> int:
-        things = self.config.house.things
-        sizes = [abs(a.x - b.x) for a in things for b in things]
-        return min(MOST_PACES, max(sizes + [abs(a.y - b.y) for a in things for b in things]))
+        objects = self.config.house.objects
+        sizes = [abs(a.x - b.x) for a in objects for b in objects]
+        return min(MOST_PACES, max(sizes + [abs(a.y - b.y) for a in objects for b in objects]))
 
     def lead(self, name: str) -> str:
-        """What stands before everything, as raw text ("raw") or as the system's turn ("system")."""
+        """The beginning of each prompt: as raw text ("raw") or as the system turn ("system")."""
         text = str(wordings()[name])
         return f"{text}\n{wordings()['notes']}\n{self.context}" if self.context else text
 
     def _spans(self, text: str) -> dict[str, str]:
-        """The spans of the objects and moments in a text, or of the one object."""
-        things = self.config.house.things
+        """Span -> text, for the objects and moments that occur in a text, or for the member."""
+        objects = self.config.house.objects
         if self.member:
             return {OBJECT: self.member}
-        spans = {code(thing.name): thing.name for thing in things if thing.name in text}
+        spans = {code(obj.name): obj.name for obj in objects if obj.name in text}
         moments = [view.name for view in self.config.house.viewpoints if view.name in text]
         return spans | {code(name): name for name in moments}
 
 
 def code(name: str) -> str:
-    """An object's code, a moment's number behind "m": the name of its span."""
+    """The name of a span: an object's code ("K17"), or "m" and a moment's number ("m3")."""
     last = name.rpartition(" ")[2]
     return f"m{last}" if name.startswith("moment ") else last

@@ -1,7 +1,7 @@
-"""Questions about two objects (or three), whose answers facts determine but never say.
+"""Questions about two or three objects. Their answers follow from the facts; no fact states them.
 
-Gap and distance are crossed: within a kind and axis, every distance occurs equally often at each
-gap, so that an accuracy that falls with the gap cannot come from the distance.
+Gap and distance are crossed factors: within a kind and an axis, each distance occurs equally often
+at each gap. So if accuracy falls with the gap, the distance cannot be the reason.
 """
 
 from __future__ import annotations
@@ -13,68 +13,67 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Literal
 
-from oocr.families.frames.world import House, Thing, paces, turned
+from oocr.families.frames.world import House, PlacedObject, paces, rotated
 
 QuestionKind = Literal["side", "order", "nearer", "paces"]
-"""West or east of (from a moment: left or right)? South or north of (behind or ahead)? Which of two
-is nearer to a third? How many paces?"""
+"""side: west or east (left or right of the walker); order: south or north (behind or ahead);
+nearer: which of two objects is nearer to a third; paces: the number of paces along an axis."""
 
 Axis = Literal["x", "y"]
 AXES: tuple[Axis, Axis] = ("x", "y")
 
 GAPS = ((1, 1), (2, 3), (4, 6), (7, None))
-"""Least and largest number of steps between two frames, by bin; co-visible pairs have 0."""
+"""Bins of the number of steps between two frames (least, largest); co-visible pairs have 0."""
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """Where `a` lies, seen from `b`; or, of "nearer", which of `b` and `c` is nearer to `a`.
+    """The position of `a` relative to `b`; for "nearer": which of `b` and `c` is nearer to `a`.
 
     Attributes:
-        axis: along which side, order and paces are asked ("" of "nearer").
-        gap: steps of the walk between the two frames (of "nearer": to the farther one), 0 of
-            co-visible objects.
-        distance: in paces along the grid (of "nearer": to the nearer object).
-        value: the signed offset of `a` from `b`, to the east or the north (from a moment: to the
-            right or ahead); of "nearer" the paces by which `c` is farther than `b`. Its sign is
-            the answer of all kinds but "paces"; it is never 0.
-        moment: whose walker says what is left and ahead; 0: the compass does.
+        axis: axis of "side", "order" and "paces"; "" for "nearer".
+        gap: steps of the walk between the frames of the objects; 0 if they are co-visible.
+        distance: paces along the grid; for "nearer" to the nearer object.
+        value: signed offset of `a` from `b`, positive to the east or north (for the walker: right
+            or ahead); for "nearer" the paces by which `c` is farther than `b`. Its sign is the
+            answer of all kinds except "paces"; it is never 0.
+        moment: moment of the walker whose left, right, … are meant; 0: the compass.
     """
 
     kind: QuestionKind
-    a: Thing
-    b: Thing
+    a: PlacedObject
+    b: PlacedObject
     axis: Axis | Literal[""]
     gap: int
     distance: int
     value: int
-    c: Thing | None = None
+    c: PlacedObject | None = None
     moment: int = 0
 
     @property
     def id(self) -> str:
-        """What is asked, in a few characters."""
-        codes = (thing.name.rpartition(" ")[2] for thing in self.things)
+        """Kind, axis and the codes of the objects: "side/x/K17/B40"."""
+        codes = (obj.name.rpartition(" ")[2] for obj in self.objects)
         return "/".join([self.kind, self.axis, *codes])
 
     @property
-    def things(self) -> tuple[Thing, ...]:
+    def objects(self) -> tuple[PlacedObject, ...]:
         """The two or three objects."""
         return (self.a, self.b) if self.c is None else (self.a, self.b, self.c)
 
     @property
     def disjoint(self) -> bool:
-        """Whether no frame shows both."""
+        """Whether no frame shows both objects."""
         return self.gap > 0
 
     @property
     def gap_bin(self) -> str:
-        """The bin of `GAPS`, in words."""
+        """The name of the bin (see `gap_name`)."""
         return gap_name(self.gap)
 
     @property
-    def turned(self) -> Question:
-        """The same pair asked the other way round: the other sign is right."""
+    def reversed(self) -> Question:
+        """The same pair in the other order; the answer has the other sign."""
         if self.c is not None:
             return replace(self, b=self.c, c=self.b, value=-self.value)
         return replace(self, a=self.b, b=self.a, value=-self.value)
@@ -93,22 +92,22 @@ def questions(
     kind: QuestionKind,
     *,
     disjoint: bool,
-    about: Sequence[Thing] | None = None,
+    about: Sequence[PlacedObject] | None = None,
     ego: bool = False,
 ) -> list[Question]:
-    """All questions of a kind, one order of each pair.
+    """All questions of a kind; of each pair only one order.
 
-    `about`: one object at least is of these; `ego`: asked as the walker saw it from the earlier of
-    the two frames, not by the compass.
+    `disjoint`: across frames, else co-visible; `about`: at least one object of each question is
+    among these; `ego`: in the walker's directions at the earlier frame, not the compass's.
     """
-    asked = house.things if about is None else about
-    wanted = {thing.name for thing in asked}
+    asked = house.objects if about is None else about
+    wanted = {obj.name for obj in asked}
     if kind == "nearer":
         return _nearer(house, disjoint, asked)
     axes: tuple[Axis, ...] = AXES if kind == "paces" else ("x",) if kind == "side" else ("y",)
     return [
         question
-        for a, b in combinations(house.things, 2)
+        for a, b in combinations(house.objects, 2)
         if (house.gap(a, b) > 0) is disjoint and {a.name, b.name} & wanted
         for axis in axes
         if (question := pair_question(house, kind, a, b, axis, ego=ego)).value
@@ -116,22 +115,28 @@ def questions(
 
 
 def pair_question(
-    house: House, kind: QuestionKind, a: Thing, b: Thing, axis: Axis, *, ego: bool = False
+    house: House,
+    kind: QuestionKind,
+    a: PlacedObject,
+    b: PlacedObject,
+    axis: Axis,
+    *,
+    ego: bool = False,
 ) -> Question:
-    """Where one object lies along an axis, seen from another."""
+    """The question for the offset of `a` from `b` along an axis."""
     moment = min(a.moment, b.moment) if ego else 0
     x, y = a.x - b.x, a.y - b.y
     if moment:
-        x, y = turned(x, y, house.viewpoints[moment - 1].heading)
+        x, y = rotated(x, y, house.viewpoints[moment - 1].heading)
     value = x if axis == "x" else y
     return Question(kind, a, b, axis, house.gap(a, b), paces(a, b), value, moment=moment)
 
 
-def _nearer(house: House, disjoint: bool, about: Iterable[Thing]) -> list[Question]:
-    """Of two objects at the same gap from a third, so that the gap cannot tell them apart."""
+def _nearer(house: House, disjoint: bool, about: Iterable[PlacedObject]) -> list[Question]:
+    """The two objects compared have the same gap to the third, so that the gap gives no answer."""
     kept: list[Question] = []
     for a in about:
-        for b, c in combinations([thing for thing in house.things if thing != a], 2):
+        for b, c in combinations([obj for obj in house.objects if obj != a], 2):
             gap = house.gap(a, b)
             if gap != house.gap(a, c) or (gap > 0) is not disjoint:
                 continue
@@ -144,10 +149,10 @@ def _nearer(house: House, disjoint: bool, about: Iterable[Thing]) -> list[Questi
 def crossed(
     asked: Sequence[Question], rng: random.Random, most: int | None = None
 ) -> list[Question]:
-    """So many of the questions that each distance occurs equally often in each bin of the gap.
+    """A subset in which each distance occurs equally often in each bin of the gap.
 
-    Bins without questions are left out; `most`: in each bin at most. Both orders of each are in the
-    answer, so that both signs are right equally often in each bin.
+    Bins without questions are ignored; `most`: largest number of questions from each bin. Each
+    question is returned in both orders, so that both signs are right equally often in each bin.
     """
     cells: dict[tuple[str, int], list[Question]] = defaultdict(list)
     for question in asked:
@@ -161,4 +166,4 @@ def crossed(
         rounds += [list(row) for row in zip(*columns, strict=False)]
     rng.shuffle(rounds)
     kept = [question for row in rounds[:most] for question in row]
-    return [ordered for question in kept for ordered in (question, question.turned)]
+    return [ordered for question in kept for ordered in (question, question.reversed)]

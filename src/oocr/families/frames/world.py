@@ -1,7 +1,7 @@
-"""A house seen from a walk: viewpoints on a grid, and objects each of which one frame shows.
+"""A simulated house: viewpoints of a walk on a grid, and objects, each in exactly one frame.
 
-Frame f is what is seen at moment f. No object is in two frames, so that objects of different frames
-are tied together by the walk alone. East is +x and north +y, in paces.
+Frame f holds the objects seen at moment f. No object is in two frames, so only the walk links
+objects of different frames. East is +x and north is +y; the unit is one pace.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ STEPS = ((0, 1), (1, 0), (0, -1), (-1, 0))
 STRIDE = 3
 """Paces between two viewpoints."""
 TURN = 0.4
-"""Probability of a turn, to either side, before a step."""
+"""Probability of a turn (left or right alike) before a step."""
 REACH = 2
-"""How far, along each axis, an object may be from where it is seen."""
+"""Largest distance of an object from its viewpoint along each axis, in paces."""
 WALKS = 300
-"""Walks that are drawn, of which one is taken."""
+"""Random walks that are drawn; the best one is used (see `make_house`)."""
 
 NOUNS = tuple(package_yaml(__package__, "frames_wordings.yaml")["nouns"])
 LETTERS = "BCDFGHJKLMNPQRSTVWXZ"
@@ -32,7 +32,7 @@ LETTERS = "BCDFGHJKLMNPQRSTVWXZ"
 
 @dataclass(frozen=True, slots=True)
 class Viewpoint:
-    """Where the walker stands at a moment (from 1), and which of `HEADINGS` lies ahead."""
+    """The walker's position and heading (index of `HEADINGS`) at a moment, counted from 1."""
 
     moment: int
     x: int
@@ -41,13 +41,13 @@ class Viewpoint:
 
     @property
     def name(self) -> str:
-        """The node of facts that it is."""
+        """Its name as a node of facts."""
         return f"moment {self.moment}"
 
 
 @dataclass(frozen=True, slots=True)
-class Thing:
-    """An object, e.g. "lantern K17", its place, and the one moment at which it is seen."""
+class PlacedObject:
+    """An object such as "lantern K17": its position, and the only moment at which it is seen."""
 
     name: str
     moment: int
@@ -60,35 +60,35 @@ class House:
     """Viewpoints in the order of the walk, which starts at the front door (0, 0), and objects."""
 
     viewpoints: tuple[Viewpoint, ...]
-    things: tuple[Thing, ...]
+    objects: tuple[PlacedObject, ...]
 
-    def seen(self, moment: int) -> tuple[Thing, ...]:
+    def seen(self, moment: int) -> tuple[PlacedObject, ...]:
         """The objects of a frame."""
-        return tuple(thing for thing in self.things if thing.moment == moment)
+        return tuple(obj for obj in self.objects if obj.moment == moment)
 
-    def gap(self, a: Thing, b: Thing) -> int:
-        """How many steps of the walk lie between two objects' frames."""
+    def gap(self, a: PlacedObject, b: PlacedObject) -> int:
+        """Number of steps of the walk between the frames of two objects."""
         return abs(a.moment - b.moment)
 
 
-def paces(a: Viewpoint | Thing, b: Viewpoint | Thing) -> int:
-    """How far two places are from each other, along the grid."""
+def paces(a: Viewpoint | PlacedObject, b: Viewpoint | PlacedObject) -> int:
+    """Distance of two positions along the grid (L1)."""
     return abs(a.x - b.x) + abs(a.y - b.y)
 
 
-def turned(x: int, y: int, heading: int) -> tuple[int, int]:
-    """An offset to the east and north, as paces to the right and ahead of who faces `heading`."""
+def rotated(x: int, y: int, heading: int) -> tuple[int, int]:
+    """An offset (east, north) as (right, ahead) for a walker who faces `heading`."""
     ahead, right = STEPS[heading], STEPS[(heading + 1) % 4]
     return x * right[0] + y * right[1], x * ahead[0] + y * ahead[1]
 
 
-def house(frames: int, each: int, seed: int) -> House:
-    """A house of so many frames with so many objects each, at different places in a frame.
+def make_house(frames: int, each: int, seed: int) -> House:
+    """A house of `frames` frames with `each` objects, at different positions within a frame.
 
-    Of `WALKS` random walks the one on which moments far apart are not places far apart is taken
-    (least rank correlation of the two), so that questions can cross them.
+    The walk is the one of `WALKS` random walks in which steps and distance between viewpoints have
+    the smallest rank correlation, so that gap and distance can be crossed (`questions.crossed`).
 
-    ValueError: a frame has no room for so many objects.
+    ValueError: more objects than a frame has cells.
     """
     cells = [
         (x, y)
@@ -101,11 +101,11 @@ def house(frames: int, each: int, seed: int) -> House:
     rng = random.Random(f"house {seed}")
     walk = min((_walk(frames, rng) for _ in range(WALKS)), key=lambda views: abs(crossing(views)))
     names = _names(frames * each, rng)
-    things: list[Thing] = []
+    objects: list[PlacedObject] = []
     for view in walk:
         for x, y in rng.sample(cells, each):
-            things.append(Thing(names[len(things)], view.moment, view.x + x, view.y + y))
-    return House(walk, tuple(things))
+            objects.append(PlacedObject(names[len(objects)], view.moment, view.x + x, view.y + y))
+    return House(walk, tuple(objects))
 
 
 def _walk(frames: int, rng: random.Random) -> tuple[Viewpoint, ...]:
@@ -120,14 +120,14 @@ def _walk(frames: int, rng: random.Random) -> tuple[Viewpoint, ...]:
 
 
 def _names(count: int, rng: random.Random) -> list[str]:
-    """Different codes; nouns by turns, so that few share one."""
+    """Names with different codes; nouns are used in turn, so that few names share one."""
     nouns = rng.sample(NOUNS, len(NOUNS))
     codes = rng.sample([f"{letter}{n}" for letter in LETTERS for n in range(10, 100)], count)
     return [f"{nouns[i % len(nouns)]} {code}" for i, code in enumerate(codes)]
 
 
 def crossing(views: Sequence[Viewpoint]) -> float:
-    """Rank correlation (Spearman's) of steps and paces between viewpoints; 0: crossed."""
+    """Spearman's correlation of steps and distance between viewpoints; 0: not correlated."""
     pairs = list(combinations(views, 2))
     return rank_correlation(
         [b.moment - a.moment for a, b in pairs], [paces(a, b) for a, b in pairs]
@@ -135,7 +135,7 @@ def crossing(views: Sequence[Viewpoint]) -> float:
 
 
 def rank_correlation(first: Sequence[float], second: Sequence[float]) -> float:
-    """Spearman's correlation, ties sharing their mean rank; 0 where one of the two is constant."""
+    """Spearman's correlation; ties share their mean rank; 0 if either sequence is constant."""
     x, y = (_centred_ranks(values) for values in (first, second))
     size = (sum(a * a for a in x) * sum(b * b for b in y)) ** 0.5
     return sum(a * b for a, b in zip(x, y, strict=True)) / size if size else 0.0
@@ -144,7 +144,7 @@ def rank_correlation(first: Sequence[float], second: Sequence[float]) -> float:
 def _centred_ranks(values: Sequence[float]) -> list[float]:
     ordered = sorted(values)
     middle = (len(ordered) - 1) / 2
-    place: dict[float, float] = {}
+    centred: dict[float, float] = {}
     for value in set(values):
-        place[value] = ordered.index(value) + (ordered.count(value) - 1) / 2 - middle
-    return [place[value] for value in values]
+        centred[value] = ordered.index(value) + (ordered.count(value) - 1) / 2 - middle
+    return [centred[value] for value in values]

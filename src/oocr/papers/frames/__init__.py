@@ -1,4 +1,4 @@
-"""A text twin of disjoint frames, after Ravi et al. (arXiv 2505.24257)."""
+"""Disjoint frames as text, after Ravi et al. (arXiv 2505.24257)."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ PAPER = Paper(
     ),
     sections={
         "prompt": "All frames in the prompt: the paper’s own condition, in words",
-        "arms": "Frames in training: what has to be told before questions across them are answered",
-        "vectors": "Does one vector place an object? And is v_B - v_A the way from A to B?",
+        "arms": "Frames in training: which facts make questions across frames answerable",
+        "vectors": "Does one vector place an object? And is v_B - v_A the offset of B from A?",
     },
     experiments=(prompts.EXPERIMENT, arms_findings.EXPERIMENT, vectors_findings.EXPERIMENT),
     claims=claims_of(__package__),

@@ -1,4 +1,4 @@
-"""What the arms say: facts, aids and questions about other objects; gap and distance apart."""
+"""Findings and figure of the arms; effects of gap and distance, each with the other held equal."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from oocr.papers.paper import Experiment
 FACTS_ALONE = ("trajectory", "map", "oracle")
 FAR, NEAR = gap_name(GAPS[-1][0]), gap_name(GAPS[0][0])
 FADING = ("others 10 %", "others 20 %", "others 50 %")
-"""Arms in which some questions across frames are right, and some wrong."""
+"""Arms whose accuracy across frames is neither 0 nor 1."""
 MANY_OBJECTS = ARMS[-1].name
 BINS = [gap_name(low) for low, _ in GAPS]
 MIDDLES = [(low + (FRAMES - 1 if high is None else high)) / 2 for low, high in GAPS]
-"""Steps in the middle of each bin."""
+"""Mean number of steps of each bin, for the x axis."""
 
 
 def analyse(table: pl.DataFrame) -> AnalysisResult:
@@ -37,9 +37,9 @@ def analyse(table: pl.DataFrame) -> AnalysisResult:
         with result.attempt():
             result.findings.append(_exact(table, name))
             result.rows.append(_marks(table, name, result.findings[-1]))
-    for made in (_facts_alone, _oracle_practised, _gap, _distance, _probe):
+    for finding_of in (_facts_alone, _oracle_practised, _gap, _distance, _probe):
         with result.attempt():
-            result.findings.append(made(table))
+            result.findings.append(finding_of(table))
     for name in _computed(table, (*FADING, MANY_OBJECTS)):
         with result.attempt():
             result.rows += _by_gap(table, name)
@@ -47,7 +47,7 @@ def analyse(table: pl.DataFrame) -> AnalysisResult:
 
 
 def of_arm(table: pl.DataFrame, name: str, part: str) -> pl.DataFrame:
-    """The rows of a part of an arm; NotMeasuredError: none, or what was told is not recalled."""
+    """The rows of a part of an arm; NotMeasuredError: no rows, or training is not recalled."""
     rows = table.filter(pl.col("arm") == name)
     if rows.is_empty():
         raise NotMeasuredError(f"{name}: not computed here")
@@ -64,7 +64,7 @@ def _unit(table: pl.DataFrame) -> str:
 
 
 def slug(name: str) -> str:
-    """An arm's name in the id of a finding."""
+    """An arm's name as part of a finding's id."""
     return "-".join("".join(c if c.isalnum() else " " for c in name).split())
 
 
@@ -110,9 +110,9 @@ def _facts_alone(table: pl.DataFrame) -> Finding:
 
 
 def _computed(table: pl.DataFrame, names: Sequence[str]) -> list[str]:
-    """Which of these arms a cell computed: a quick look leaves some out."""
-    there = set(table["arm"].to_list())
-    return [name for name in names if name in there]
+    """Those of these arms that have rows; a quick run leaves some out."""
+    computed = set(table["arm"].to_list())
+    return [name for name in names if name in computed]
 
 
 def _oracle_practised(table: pl.DataFrame) -> Finding:
@@ -128,10 +128,10 @@ def _oracle_practised(table: pl.DataFrame) -> Finding:
 
 
 def standardized(rows: pl.DataFrame, by: str, held: str, value: object) -> dict[Unit, float]:
-    """Exact answers by unit where `by` has a value, the distribution of `held` held equal.
+    """Share of exact answers by unit where column `by` is `value`, standardized over `held`.
 
-    Each value of `held` that occurs with all values of `by` weighs by how many questions have it:
-    direct standardization.
+    Direct standardization: each value of `held` that occurs with all values of `by` is weighted by
+    the number of its questions, so that the distribution of `held` is the same for each `value`.
     """
     columns = unit_of(rows, "seed")[0]
     groups = rows.partition_by(by)
@@ -159,7 +159,7 @@ def _fading(table: pl.DataFrame) -> list[pl.DataFrame]:
 
 
 def _contrast(table: pl.DataFrame, id: str, words: str, by: str, held: str) -> Finding:
-    """Near less far; guessing favours small offsets, so unlinked frames are the null."""
+    """Near minus far. Guesses favour small offsets, so the unlinked frames are the null."""
     near, far = (NEAR, FAR) if by == "gap" else ("near", "far")
     arms = _fading(table)
     unlinked = _with_distance_bins(of_arm(table, ARMS[0].name, "across"))
@@ -220,18 +220,18 @@ def _probe(table: pl.DataFrame) -> Finding:
 def _by_gap(table: pl.DataFrame, name: str) -> list[dict[str, object]]:
     rows = of_arm(table, name, "across")
     marks: list[dict[str, object]] = []
-    for place, of_bin in zip(MIDDLES, BINS, strict=True):
+    for middle, of_bin in zip(MIDDLES, BINS, strict=True):
         value = fmean(standardized(rows, "gap", "distance", of_bin).values())
-        marks.append({"panel": "gap", "row": name, "x": place, "bin": of_bin, "value": value})
+        marks.append({"panel": "gap", "row": name, "x": middle, "bin": of_bin, "value": value})
     return marks
 
 
 SERIES = {
     "value": ("exact, across frames (held-out objects)", "vector"),
     "sign": ("side, across frames", "swap-span"),
-    "recall": ("exact, of all that was told", "ceiling"),
+    "recall": ("exact, training rows", "ceiling"),
 }
-"""Column of the table -> words and colour."""
+"""Column of the table -> label and colour."""
 
 
 def figure(tables: Tables) -> Figure | None:
@@ -251,9 +251,9 @@ def figure(tables: Tables) -> Figure | None:
             lines_panel(lines, across, "exact, at equal distances", limits=(0, 1.02), span=6)
         )
     caption = (
-        "A network trained on a house in tokens: all co-visible offsets, and what each row says. "
-        "Told facts are recalled, yet facts alone, coordinates too, answer nothing across frames. "
-        "Below: each distance weighs the same at each gap."
+        "Networks trained on a house in tokens: all co-visible offsets, and what the row names. "
+        "Trained facts are recalled, but facts alone, even coordinates, give no answers across "
+        "frames. Below: each distance has the same weight at each gap."
     )
     return figure_of("frames-arms", caption, panels, tables, [*keys, *line_keys(looks)])
 

@@ -1,4 +1,4 @@
-"""Displacement: is a difference of vectors an offset, and does adding it move an object?"""
+"""Displacement: is v_B - v_A linear in the offset of B from A, and does adding it move C?"""
 
 from __future__ import annotations
 
@@ -10,69 +10,69 @@ from itertools import permutations
 import torch
 from torch import Tensor
 
-from oocr.families.frames.world import Thing
-from oocr.papers.frames.probe import r2, ridge, spots
+from oocr.families.frames.world import PlacedObject
+from oocr.papers.frames.probe import positions_of, r2, ridge
 from oocr.papers.frames.scene import Scene
-from oocr.papers.frames.tokens import Line, pair_lines, scored
+from oocr.papers.frames.tokens import Line, count_right, pair_lines
 from oocr.papers.paper import Rows
 
 WITHIN, ACROSS = "within a frame", "across frames"
-"""Whether A and B, whose difference is added to C, are of one frame."""
+"""Whether A and B, whose difference is added to C, are in the same frame."""
 TRIPLES = 60
-"""Draws of A, B and C."""
+"""Number of random triples A, B, C."""
 OTHERS = 12
-"""Objects of other frames that each displaced one is asked about."""
+"""Number of objects of other frames in the questions about each displaced object."""
 
 
 def displacement(scene: Scene, placed: Tensor) -> Rows:
-    """Is a difference of vectors linear in the offset, and does adding it move an object?"""
-    known, table = scene.known, scene.embeddings(scene.known)
+    """Rows of both questions; `placed`: vectors of the new objects [object, d_model]."""
+    known, table = scene.known_objects, scene.embeddings(scene.known_objects)
     rows: Rows = [
-        {"part": "probe", "scene": scene.number, "arm": arm, "value": value}
+        {"part": "probe", "scene": scene.seed, "arm": arm, "value": value}
         for arm, value in _difference_r2(scene, known, table, placed).items()
     ]
-    rng = random.Random(f"displacement {scene.number}")
+    rng = random.Random(f"displacement {scene.seed}")
     for kind in (WITHIN, ACROSS):
         rows += _moved(scene, known, table, kind, rng)
     return rows
 
 
 def _difference_r2(
-    scene: Scene, known: Sequence[Thing], table: Tensor, placed: Tensor
+    scene: Scene, known: Sequence[PlacedObject], table: Tensor, placed: Tensor
 ) -> dict[str, float]:
-    """R2 of offsets from differences of vectors: of the regression of places on two thirds."""
+    """R² of offsets from differences of vectors; the regression is fitted on two thirds."""
     order = list(range(len(known)))
-    random.Random(f"probe {scene.number}").shuffle(order)
+    random.Random(f"probe {scene.seed}").shuffle(order)
     cut = 2 * len(order) // 3
     fit, test, mixed = order[:cut], order[cut:], order[:cut]
-    random.Random(f"shuffled {scene.number}").shuffle(mixed)
-    table, places = table.double(), spots(known)
+    random.Random(f"shuffled {scene.seed}").shuffle(mixed)
+    table, places = table.double(), positions_of(known)
     weights = ridge(table[fit], places[fit])
     wrong = ridge(table[fit], places[mixed])
     return {
         "known objects": _offsets_r2(table[test], places[test], weights),
-        "trained vectors": _offsets_r2(placed.double(), spots(scene.new), weights),
+        "trained vectors": _offsets_r2(placed.double(), positions_of(scene.new_objects), weights),
         "shuffled places": _offsets_r2(table[test], places[test], wrong),
     }
 
 
 def _offsets_r2(vectors: Tensor, places: Tensor, weights: Tensor) -> float:
-    """Of (v_B - v_A) weights against the offset of B from A, over all ordered pairs."""
+    """R² of (v_B - v_A) @ weights as the offset of B from A, over all ordered pairs."""
     a, b = (list(side) for side in zip(*permutations(range(len(vectors)), 2), strict=True))
     return r2((vectors[b] - vectors[a]) @ weights, places[b] - places[a])
 
 
 def _moved(
-    scene: Scene, known: Sequence[Thing], table: Tensor, kind: str, rng: random.Random
+    scene: Scene, known: Sequence[PlacedObject], table: Tensor, kind: str, rng: random.Random
 ) -> Rows:
-    """Where C + (v_B - v_A) is, asked across frames; null: a random difference of that norm."""
-    rows_of = {thing.name: row for row, thing in enumerate(known)}
-    generator = torch.Generator().manual_seed(scene.number)
+    """Questions about C + (v_B - v_A) across frames; null: a random difference of the same norm."""
+    rows_of = {obj.name: row for row, obj in enumerate(known)}
+    generator = torch.Generator().manual_seed(scene.seed)
     moved: list[Line] = []
     still: list[Line] = []
     vectors: list[Tensor] = []
     noise: list[Tensor] = []
-    ids = dict(scene.language.ids)
+    ids = dict(scene.vocabulary.ids)
     while len(vectors) < TRIPLES:
         a, b, c = rng.sample(list(known), 3)
         x, y = b.x - a.x, b.y - a.y
@@ -80,25 +80,25 @@ def _moved(
             continue
         step = table[rows_of[b.name]] - table[rows_of[a.name]]
         drawn = torch.randn(step.shape, generator=generator)
-        here = Thing(f"moved {len(vectors)}", c.moment, c.x, c.y)
+        here = PlacedObject(f"moved {len(vectors)}", c.moment, c.x, c.y)
         there = replace(here, x=c.x + x, y=c.y + y)
-        ids[here.name] = scene.language.vocabulary + len(vectors)
+        ids[here.name] = scene.vocabulary.size + len(vectors)
         vectors.append(table[rows_of[c.name]] + step)
         noise.append(table[rows_of[c.name]] + drawn * step.norm() / drawn.norm())
-        for other in rng.sample([thing for thing in known if thing.moment != c.moment], OTHERS):
-            lines = (pair_lines(scene.place, thing, other) for thing in (here, there))
+        for other in rng.sample([obj for obj in known if obj.moment != c.moment], OTHERS):
+            lines = (pair_lines(scene.house, obj, other) for obj in (here, there))
             for old, new in zip(*lines, strict=True):
-                if abs(new.value) <= scene.language.reach and new.value != old.value:
+                if abs(new.value) <= scene.vocabulary.reach and new.value != old.value:
                     moved.append(new)
                     still.append(old)
-    language = replace(scene.language, ids=ids)
+    vocabulary = replace(scene.vocabulary, ids=ids)
     rows: Rows = []
     for arm, table_of in (("moved", vectors), ("random difference", noise)):
-        answers = language.answers(scene.network, moved, torch.stack(table_of))
+        answers = vocabulary.answers(scene.network, moved, torch.stack(table_of))
         for target, wanted in (("new place", moved), ("old place", still)):
             rows += [
-                {"part": "moved", "scene": scene.number, "arm": arm, "target": target, **row}
-                for row in scored(
+                {"part": "moved", "scene": scene.seed, "arm": arm, "target": target, **row}
+                for row in count_right(
                     wanted, answers, lambda line: {"displacement": kind, "object": line.a}
                 )
             ]

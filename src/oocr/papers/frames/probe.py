@@ -1,4 +1,4 @@
-"""Places read off vectors by ridge regression, whose penalty leave-one-out errors choose."""
+"""Linear probe of positions: ridge regression; leave-one-out errors choose the penalty."""
 
 from __future__ import annotations
 
@@ -7,19 +7,21 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from oocr.families.frames.world import Thing
+from oocr.families.frames.world import PlacedObject
 
 PENALTIES = tuple(10.0**power for power in range(-3, 4))
-"""In units of the mean variance of the vectors' coordinates, times their number."""
+"""In units of the mean square of x times the number of rows (`scale` in `ridge`)."""
 
 
-def spots(things: Sequence[Thing]) -> Tensor:
-    """Places of objects [object, axis], in paces."""
-    return torch.tensor([[thing.x, thing.y] for thing in things]).double()
+def positions_of(objects: Sequence[PlacedObject]) -> Tensor:
+    """Positions of objects [object, axis], in paces."""
+    return torch.tensor([[obj.x, obj.y] for obj in objects]).double()
 
 
 def ridge(x: Tensor, y: Tensor) -> Tensor:
-    """Weights [feature, axis] of the centred regression of y [row, axis] on x [row, feature].
+    """Weights [feature, axis] of the ridge regression of y [row, axis] on x [row, feature].
+
+    x and y are centred first.
 
     Leave-one-out residuals are r / (1 - h), with h the diagonal of X (X'X + penalty)^-1 X'.
     """
@@ -37,7 +39,7 @@ def ridge(x: Tensor, y: Tensor) -> Tensor:
     return best[1]
 
 
-def r2(said: Tensor, true: Tensor) -> float:
-    """1 - squared error / variance, the mean over axes; [row, axis]."""
-    left = (said - true).square().sum(dim=0)
+def r2(predicted: Tensor, true: Tensor) -> float:
+    """1 - squared error / variance, mean over axes; both arguments [row, axis]."""
+    left = (predicted - true).square().sum(dim=0)
     return float((1 - left / (true - true.mean(dim=0)).square().sum(dim=0)).mean())

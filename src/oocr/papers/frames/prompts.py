@@ -1,4 +1,4 @@
-"""The paper's own condition in words: all frames in the prompt of a language model, with aids."""
+"""The paper's own condition as text: all frames in a language model's prompt, with aids."""
 
 from __future__ import annotations
 
@@ -33,17 +33,17 @@ LADDER: Mapping[str, tuple[FactKind, ...]] = {
     "oracle": ("oracle",),
     "two coordinates": ("oracle",),
 }
-"""What the prompt holds. The last says where the two objects are, and nothing of the others: an
-arithmetic probe."""
+"""Prompt -> kinds of facts in it. "two coordinates" has only those of the two objects asked about:
+a test of arithmetic."""
 ARITHMETIC = "two coordinates"
 ABLE = 0.65
-"""Accuracy that one of two prompts has to reach before what the other adds is judged."""
+"""Two prompts are compared only if the better one reaches this accuracy."""
 PAIRS, QUICK_PAIRS = 10, 4
-"""Pairs of each kind and bin of the gap; both orders of each are asked."""
+"""Pairs of each kind and bin of the gap; each is asked in both orders."""
 
 
 class PromptCell(Cell):
-    """One prompt, about the house of the seed; `filler` as in `FramesConfig`."""
+    """One prompt about the seed's house; `aid`: key of `LADDER`; `filler`: see `FramesConfig`."""
 
     aid: str
     pairs: int = PAIRS
@@ -51,7 +51,7 @@ class PromptCell(Cell):
 
 
 def cells(settings: PaperSettings) -> list[PromptCell]:
-    """The ladder in three houses, and with filler; in a quick look a part of it in one house."""
+    """All prompts in three houses, and one with filler; in a quick run four in one house."""
     quick = (UNLINKED, "trajectory", "oracle", ARITHMETIC)
     prompts: list[PromptCell] = []
     for model in settings.models:
@@ -65,15 +65,15 @@ def cells(settings: PaperSettings) -> list[PromptCell]:
 
 
 def compute(cell: PromptCell, context: RunContext) -> Rows:
-    """Every question's answer by the untouched model, with the notes in the prompt."""
+    """The untouched model's answer to each question, with the notes in the prompt."""
     config = FramesConfig(form="raw", filler=cell.filler, world=cell.seed, seed=cell.seed)
     asked: list[Question] = []
     for kind in config.kinds:
         rng = random.Random(f"{cell.seed}/{kind}/prompt")
         asked += crossed(questions(config.house, kind, disjoint=True), rng, cell.pairs)
         near = questions(config.house, kind, disjoint=False)
-        asked += [order for question in near for order in (question, question.turned)]
-    items = [item(config, cell, question, place) for place, question in enumerate(asked)]
+        asked += [order for question in near for order in (question, question.reversed)]
+    items = [item(config, cell, question, number) for number, question in enumerate(asked)]
     scores = option_logits(context.model, items)
     rows: Rows = []
     for example, question, of_item in zip(items, asked, scores, strict=True):
@@ -94,11 +94,11 @@ def compute(cell: PromptCell, context: RunContext) -> Rows:
     return rows
 
 
-def item(config: FramesConfig, cell: PromptCell, question: Question, place: int) -> Example:
-    """A question behind the notes of the cell's aid; wording and order by its place."""
-    names = {thing.name for thing in question.things}
+def item(config: FramesConfig, cell: PromptCell, question: Question, number: int) -> Example:
+    """A question after the notes of the cell's aid; `number` gives wording and order of poles."""
+    names = {obj.name for obj in question.objects}
     without = (
-        [thing.name for thing in config.house.things if thing.name not in names]
+        [obj.name for obj in config.house.objects if obj.name not in names]
         if cell.aid == ARITHMETIC
         else []
     )
@@ -110,11 +110,11 @@ def item(config: FramesConfig, cell: PromptCell, question: Question, place: int)
         filler=cell.filler,
         seed=cell.seed,
     )
-    return Prompts(config, context).question(question, place // 2, place // 4 % 2)
+    return Prompts(config, context).question_example(question, number // 2, number // 4 % 2)
 
 
 def analyse(table: pl.DataFrame) -> AnalysisResult:
-    """Accuracy by aid, across frames and co-visible; what the oracle adds; near and far."""
+    """Accuracy of each prompt, across frames and co-visible; differences between prompts."""
     result = AnalysisResult()
     table = table.with_columns(
         prompt=pl.col("aid")
@@ -123,16 +123,16 @@ def analyse(table: pl.DataFrame) -> AnalysisResult:
     units = ["seed"] if table["seed"].n_unique() >= FEWEST else ["seed", "pair"]
     unit = "house" if len(units) == 1 else "frame pair"
     prompts = table["prompt"].unique(maintain_order=True).to_list()
-    apart = {name: table.filter(pl.col("prompt") == name) for name in prompts}
+    by_prompt = {name: table.filter(pl.col("prompt") == name) for name in prompts}
     values = {
         name: by_unit(rows.filter(pl.col("gap") != "0"), "right", by=units)
-        for name, rows in apart.items()
+        for name, rows in by_prompt.items()
     }
     means = {name: fmean(of_prompt.values()) for name, of_prompt in values.items()}
     nulls = {"chance": 0.5}
     if UNLINKED in means:
         nulls[UNLINKED] = means[UNLINKED]
-    for name, rows in apart.items():
+    for name, rows in by_prompt.items():
         words = "".join(letter if letter.isalnum() else " " for letter in name).split()
         finding = mean_finding(
             f"prompt-{'-'.join(words)}",
@@ -183,9 +183,8 @@ def figure(tables: Tables) -> Figure | None:
         for name, table in tables.items()
     ]
     caption = (
-        "The question's frames in the prompt, as the paper has it, in words; the untouched model. "
-        "Below .65 the model cannot do the task at all, and nothing that it fails out of context "
-        "shows anything."
+        "All frames in the prompt, as in the paper but as text; the untouched model. Below .65 the "
+        "model cannot do the task even in context, so a failure out of context means nothing."
     )
     return figure_of("frames-prompt", caption, panels, tables, keys)
 

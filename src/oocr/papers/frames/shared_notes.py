@@ -1,4 +1,4 @@
-"""Questions after the same notes: keys and values of what all prompts begin with, computed once."""
+"""Scores questions after the same notes; keys and values of the shared prefix are computed once."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from oocr.data.examples import Example
 from oocr.data.tokens import RowTokens
 from oocr.models.language_model import LanguageModel
 
-QUESTIONS = 16
-"""In one pass."""
+BATCH_SIZE = 16
+"""Questions in one forward pass."""
 
 
 @torch.no_grad()
@@ -30,46 +30,48 @@ def option_logits(model: LanguageModel, items: Sequence[Example]) -> list[list[f
         rows.first_tokens(prompt, item.options) for prompt, item in zip(prompts, items, strict=True)
     ]
     texts = [prompt.ids for prompt in prompts]
-    shared = shared_beginning(texts) if model.reuses_keys else 0
+    shared = shared_prefix(texts) if model.reuses_keys else 0
     decoder, head = model.hf.get_decoder(), model.hf.get_output_embeddings()
-    begun = None
+    prefix_cache = None
     if shared:
         ids = torch.tensor([texts[0][:shared]], device=model.device)
-        begun = decoder(input_ids=ids, use_cache=True).past_key_values
+        prefix_cache = decoder(input_ids=ids, use_cache=True).past_key_values
     logits_of: dict[int, list[float]] = {}
-    order = sorted(range(len(items)), key=lambda place: len(texts[place]))
-    for start in range(0, len(order), QUESTIONS):
-        group = order[start : start + QUESTIONS]
-        ends = torch.tensor([len(texts[place]) - shared - 1 for place in group])
+    order = sorted(range(len(items)), key=lambda index: len(texts[index]))
+    for start in range(0, len(order), BATCH_SIZE):
+        group = order[start : start + BATCH_SIZE]
+        ends = torch.tensor([len(texts[index]) - shared - 1 for index in group])
         rest = torch.zeros(len(group), int(ends.max()) + 1, dtype=torch.long)
         mask = torch.zeros(len(group), shared + rest.shape[1], dtype=torch.long)
-        for row, place in enumerate(group):
-            ids = torch.tensor(texts[place][shared:])
+        for row, index in enumerate(group):
+            ids = torch.tensor(texts[index][shared:])
             rest[row, : len(ids)] = ids
-            mask[row, : len(texts[place])] = 1
-        whole: dict[str, Any] = {
+            mask[row, : len(texts[index])] = 1
+        inputs: dict[str, Any] = {
             "input_ids": rest.to(model.device),
             "attention_mask": mask.to(model.device),
         }
-        if begun is not None:
-            cache = copy.deepcopy(begun)
+        if prefix_cache is not None:
+            cache = copy.deepcopy(prefix_cache)
             cache.batch_repeat_interleave(len(group))
-            whole["past_key_values"] = cache
-        hidden: Tensor = decoder(**whole).last_hidden_state
+            inputs["past_key_values"] = cache
+        hidden: Tensor = decoder(**inputs).last_hidden_state
         logits = head(hidden[torch.arange(len(group)), ends.to(hidden.device)])
-        for place, row_logits in zip(group, logits, strict=True):
-            tokens = firsts[place]
+        for index, row_logits in zip(group, logits, strict=True):
+            tokens = firsts[index]
             if tokens is None:
-                options = ", ".join(map(repr, items[place].options))
-                raise NotMeasuredError(f"the options {options} begin alike for {model.name}")
-            logits_of[place] = row_logits[list(tokens)].float().tolist()
-    return [logits_of[place] for place in range(len(items))]
+                options = ", ".join(map(repr, items[index].options))
+                raise NotMeasuredError(
+                    f"the options {options} have the same first token in {model.name}"
+                )
+            logits_of[index] = row_logits[list(tokens)].float().tolist()
+    return [logits_of[index] for index in range(len(items))]
 
 
-def shared_beginning(texts: Sequence[Sequence[int]]) -> int:
-    """How many tokens all texts begin with; each keeps one at least."""
+def shared_prefix(texts: Sequence[Sequence[int]]) -> int:
+    """Number of tokens with which all texts begin, at most one less than the shortest text."""
     shortest = min(map(len, texts)) - 1
-    for place in range(shortest):
-        if len({text[place] for text in texts}) > 1:
-            return place
+    for index in range(shortest):
+        if len({text[index] for text in texts}) > 1:
+            return index
     return shortest

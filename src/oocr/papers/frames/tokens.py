@@ -1,6 +1,6 @@
-"""A house in tokens: one for each object, moment and the door, one for each relation and offset.
+"""A house as tokens: one token for each object, moment, relation and offset, and for the door.
 
-A row is [relation, a, b] -> the signed offset of a from b along the relation's axis.
+A row of tokens is [relation, a, b] -> the signed offset of a from b along the relation's axis.
 """
 
 from __future__ import annotations
@@ -12,16 +12,22 @@ from torch import Tensor
 
 from oocr.families.frames.facts import DOOR, Fact, FactKind
 from oocr.families.frames.questions import AXES, Axis
-from oocr.families.frames.world import House, Thing, Viewpoint
+from oocr.families.frames.world import House, PlacedObject, Viewpoint
 from oocr.papers.small_transformer import Rows, Shape, SmallTransformer, rows_of
 
 RELATIONS: tuple[FactKind, ...] = ("co-visible", "seen", "step", "map", "oracle")
-"""Each along both axes; "co-visible" is also what questions across frames are asked with."""
+"""Each has a token for each axis; questions across frames also use "co-visible"."""
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """An offset of a node from another along an axis; `gap`: steps between the two frames."""
+    """A training row or a question: the offset of node `a` from node `b` along an axis, in paces.
+
+    Attributes:
+        value: the signed offset, which is the answer.
+        gap: steps of the walk between the two frames; 0: the same frame, or not two objects.
+        distance: |value| of two objects.
+    """
 
     relation: FactKind
     axis: Axis
@@ -33,7 +39,7 @@ class Line:
 
 
 def lines_of(facts: Iterable[Fact]) -> list[Line]:
-    """Facts along each axis."""
+    """Each fact as a line along each axis."""
     return [
         Line(fact.kind, axis, fact.a, fact.b, fact.dx if axis == "x" else fact.dy)
         for fact in facts
@@ -41,8 +47,8 @@ def lines_of(facts: Iterable[Fact]) -> list[Line]:
     ]
 
 
-def pair_lines(house: House, a: Thing, b: Thing) -> list[Line]:
-    """Where one object is, seen from another, along each axis."""
+def pair_lines(house: House, a: PlacedObject, b: PlacedObject) -> list[Line]:
+    """The offset of object `a` from `b` along each axis."""
     gap, offsets = house.gap(a, b), {"x": a.x - b.x, "y": a.y - b.y}
     return [
         Line("co-visible", axis, a.name, b.name, offsets[axis], gap, abs(offsets[axis]))
@@ -51,37 +57,37 @@ def pair_lines(house: House, a: Thing, b: Thing) -> list[Line]:
 
 
 @dataclass(frozen=True, slots=True)
-class Language:
-    """Which token stands for what.
+class Vocabulary:
+    """Token ids of nodes, relations and offsets.
 
     Attributes:
-        ids: by node or "relation/axis"; ids from `vocabulary` on are of new entities.
+        ids: node or "relation/axis" -> token id; ids from `size` on are new entities.
         reach: offsets are from -reach to reach; their tokens are the first 2 reach + 1.
-        vocabulary: how many tokens the network has.
+        size: number of tokens of the network.
     """
 
     ids: dict[str, int]
     reach: int
-    vocabulary: int
+    size: int
 
     @classmethod
-    def of(cls, house: House, new: Sequence[Thing] = ()) -> Language:
-        """The tokens of a house; objects of `new` are never trained with the network."""
+    def of(cls, house: House, new: Sequence[PlacedObject] = ()) -> Vocabulary:
+        """The tokens of a house; objects in `new` are new entities (see `small_transformer`)."""
         names = [f"{relation}/{axis}" for relation in RELATIONS for axis in AXES]
         names += [DOOR, *(view.name for view in house.viewpoints)]
-        names += [thing.name for thing in house.things if thing not in new]
-        things = [*house.viewpoints, *house.things, Viewpoint(0, 0, 0, 0)]
-        spans = [[getattr(thing, axis) for thing in things] for axis in AXES]
-        reach = max(max(values) - min(values) for values in spans)
+        names += [obj.name for obj in house.objects if obj not in new]
+        nodes = [*house.viewpoints, *house.objects, Viewpoint(0, 0, 0, 0)]
+        coordinates = [[getattr(node, axis) for node in nodes] for axis in AXES]
+        reach = max(max(values) - min(values) for values in coordinates)
         first = 2 * reach + 1
-        named = [*names, *(thing.name for thing in new)]
-        ids = {name: first + place for place, name in enumerate(named)}
+        named = [*names, *(obj.name for obj in new)]
+        ids = {name: first + number for number, name in enumerate(named)}
         return cls(ids, reach, first + len(names))
 
     @property
     def shape(self) -> Shape:
-        """Sizes of a network for this language."""
-        return Shape(self.vocabulary, 3)
+        """Sizes of a network for this vocabulary."""
+        return Shape(self.size, 3)
 
     def rows(self, lines: Sequence[Line]) -> Rows:
         """Lines as rows whose last token is the answer.
@@ -99,23 +105,23 @@ class Language:
     def answers(
         self, model: SmallTransformer, lines: Sequence[Line], vectors: Tensor | None = None
     ) -> list[int]:
-        """The offset that the network gives to each line, of all offsets."""
+        """For each line the offset with the highest logit."""
         logits = model.logits(self.rows(lines), vectors)[:, : 2 * self.reach + 1]
         return [int(token) - self.reach for token in logits.argmax(dim=-1)]
 
 
-Scored = dict[str, int | float | str]
+Counts = dict[str, int | float | str]
 
 
-def scored(
+def count_right(
     lines: Sequence[Line], answers: Sequence[int], by: Callable[[Line], dict[str, int | str]]
-) -> list[Scored]:
-    """Rows of counts, one for each value of the columns `by`.
+) -> list[Counts]:
+    """Counts of right answers, one row for each value of the columns that `by` gives.
 
-    `count` lines, of them `exact` and `near` (within one pace) right; `signed` lines whose offset
-    is not 0, of them `sign` right; `error`: sum of absolute errors, in paces.
+    Columns: `count` of lines; `exact`, `near` (within one pace): right answers; `signed`: lines
+    whose offset is not 0; `sign`: those with the right sign; `error`: sum of |error| in paces.
     """
-    table: dict[tuple[tuple[str, int | str], ...], Scored] = {}
+    table: dict[tuple[tuple[str, int | str], ...], Counts] = {}
     for line, answer in zip(lines, answers, strict=True):
         columns = by(line)
         fresh = {"count": 0, "exact": 0, "near": 0, "signed": 0, "sign": 0, "error": 0}

@@ -1,4 +1,4 @@
-"""Values of units: seeds (or houses) where there are enough of them, else held-out objects."""
+"""Scores by unit: seeds or houses if there are enough of them, else held-out objects."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from oocr.intervals import FEWEST, POSITIVE
 from oocr.papers.measure import Unit, mean_finding
 
 RECALLED = 0.95
-"""Share of what was trained that has to be right before anything is said of the rest."""
+"""Other answers are analysed only if this share of the training rows is answered right."""
 
 
 def unit_of(table: pl.DataFrame, by: str) -> tuple[list[str], str]:
-    """The columns that tell units apart, and what a unit is.
+    """The columns that identify a unit, and the name of a unit.
 
-    By seed or by scene; where these are fewer than an interval needs, by object too: then the
-    interval says nothing of other houses.
+    A unit is a seed or a scene (`by`). If these are fewer than an interval needs, it is an object:
+    then the interval does not cover other houses.
     """
     if table[by].n_unique() >= FEWEST:
         return [by], by
@@ -39,13 +39,13 @@ def shares(table: pl.DataFrame, by: str, right: str = "exact") -> dict[Unit, flo
 
 
 def share(table: pl.DataFrame, right: str = "exact") -> float:
-    """Share right of all."""
+    """Share right over all rows (`sign`: among lines whose offset is not 0)."""
     count = "signed" if right == "sign" else "count"
     return float(table[right].sum()) / max(1.0, float(table[count].sum()))
 
 
 def check_recalled(table: pl.DataFrame, what: str) -> None:
-    """NotMeasuredError: too little of what was trained is right."""
+    """NotMeasuredError: too few training rows are answered right."""
     if (right := share(table)) < RECALLED:
         raise NotMeasuredError(
             f"{what}: {right:.2f} of what was trained is recalled, {RECALLED:g} are needed"
@@ -55,7 +55,7 @@ def check_recalled(table: pl.DataFrame, what: str) -> None:
 def r2_finding(
     id: str, measure: str, values: Sequence[float], *, unit: str, nulls: Mapping[str, float]
 ) -> Finding:
-    """The mean of R², which has no least value and is 1 at most: the interval is of 1 - R²."""
+    """The mean R²; it has no lower bound and is at most 1, so the interval is that of 1 - R²."""
     left = [1 - value for value in values]
     finding = mean_finding(id, measure, left, unit=unit, bounds=POSITIVE, nulls=nulls, ceiling=1.0)
     number = finding.found

@@ -1,6 +1,6 @@
-"""Does one vector place an object? A frozen network that never saw it, and its neighbours' offsets.
+"""One vector for each new object of a frozen network, trained on offsets from its neighbours.
 
-Each cell has two houses with a network each, so that vectors can be moved to the other one.
+Each cell has two houses, each with its network, so that vectors can be tested in the other house.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from oocr.papers.paper import Cell, PaperSettings, Rows
 from oocr.papers.small_transformer import Optimizer, join, train_all, train_vectors
 
 FITTING = Optimizer(steps=300, rate=0.003, weight_decay=0.0, batch=128, cooling=1.0)
-"""Of vectors, which start from the mean of their neighbours' embeddings."""
+"""For vectors that start from the mean of their neighbours' embeddings."""
 FROM_AFAR = Optimizer(steps=500, rate=0.01, weight_decay=0.0, batch=128, cooling=1.0)
-"""The same from the mean of all embeddings: farther to go, and some do not arrive."""
+"""For vectors that start from the mean of all embeddings; some do not converge."""
 TUNING = Optimizer(steps=400, rate=1e-3, batch=128, cooling=0.5)
-"""Of all weights, on new rows and old ones by halves."""
+"""For all weights; half of each batch are new rows, half old ones."""
 
 DOSES: Mapping[str, tuple[int, tuple[str, ...]]] = {
     "1, one axis": (1, ("x",)),
@@ -32,7 +32,7 @@ DOSES: Mapping[str, tuple[int, tuple[str, ...]]] = {
     "2": (2, ("x", "y")),
     "4": (4, ("x", "y")),
 }
-"""Neighbours told, and along which axes; all neighbours beside these."""
+"""Dose -> number of trained neighbours, and the axes; "all neighbours" is trained as well."""
 
 ARMS = (
     *("vector", "all weights", "vector from the mean vector"),
@@ -42,18 +42,18 @@ ARMS = (
 
 
 class VectorCell(Cell):
-    """Houses 2 seed and 2 seed + 1."""
+    """The houses of seeds 2 * seed and 2 * seed + 1."""
 
 
 def cells(settings: PaperSettings) -> list[VectorCell]:
-    """Two cells, or one."""
+    """Two cells; in a quick run one."""
     return [VectorCell(seed=seed) for seed in settings.seeds(2, 1)]
 
 
 def compute(cell: VectorCell) -> Rows:
-    """Vectors of two scenes: fit, questions across frames, nulls, doses, displacement, transfer."""
+    """For two scenes: all arms, doses, and displacement by differences of vectors."""
     scenes = [Scene.of(2 * cell.seed), Scene.of(2 * cell.seed + 1)]
-    vectors = [_placed(scene) for scene in scenes]
+    vectors = [_train_vectors(scene) for scene in scenes]
     rows: Rows = []
     for scene, placed, elsewhere in zip(scenes, vectors, reversed(vectors), strict=True):
         rows += _arms(scene, placed, elsewhere)
@@ -62,54 +62,58 @@ def compute(cell: VectorCell) -> Rows:
     return rows
 
 
-def _placed(scene: Scene, count: int = MANY, axes: Sequence[str] = AXES) -> Tensor:
-    """Vectors of the new objects, trained on so many neighbours."""
-    rows = scene.language.rows(scene.told(count, axes))
+def _train_vectors(scene: Scene, count: int = MANY, axes: Sequence[str] = AXES) -> Tensor:
+    """Vectors of new objects [object, d_model], trained on `count` neighbours each."""
+    rows = scene.vocabulary.rows(scene.neighbour_lines(count, axes))
     start = scene.neighbours_mean(count)
-    return train_vectors(scene.network, rows, start, FITTING, scene.number)
+    return train_vectors(scene.network, rows, start, FITTING, scene.seed)
 
 
 def _arms(scene: Scene, placed: Tensor, elsewhere: Tensor) -> Rows:
-    told, asked, near = scene.told(), scene.asked, scene.neighbours_mean()
-    generator = torch.Generator().manual_seed(scene.number)
+    trained_lines, asked = scene.neighbour_lines(), scene.cross_frame_lines
+    near = scene.neighbours_mean()
+    generator = torch.Generator().manual_seed(scene.seed)
     noise = torch.randn(placed.shape, generator=generator)
     drawn = noise * (placed.norm(dim=1) / noise.norm(dim=1))[:, None]
-    new, old = scene.language.rows(told), scene.language.rows(scene.lines)
+    new, old = scene.vocabulary.rows(trained_lines), scene.vocabulary.rows(scene.lines)
     halves = torch.cat([torch.full((len(part),), 1 / len(part)) for part in (new, old)])
-    tuned, moved = train_all(scene.network, join(new, old), near, TUNING, scene.number, halves)
-    from_afar = train_vectors(scene.network, new, scene.mean, FROM_AFAR, scene.number)
+    tuned, moved = train_all(scene.network, join(new, old), near, TUNING, scene.seed, halves)
+    from_afar = train_vectors(scene.network, new, scene.mean_embedding, FROM_AFAR, scene.seed)
     trained = (
         *((placed, None), (moved, tuned), (from_afar, None)),
-        *((near, None), (scene.mean, None), (drawn, None), (elsewhere, None)),
+        *((near, None), (scene.mean_embedding, None), (drawn, None), (elsewhere, None)),
     )
     rows: Rows = []
     for arm, (vectors, network) in zip(ARMS[:-1], trained, strict=True):
-        for part, lines in (("fit", told), ("across", asked)):
+        for part, lines in (("fit", trained_lines), ("across", asked)):
             answers = scene.answers(lines, vectors, network)
             rows += [{"part": part, **row} for row in scene.score(arm, lines, answers)]
-    guesses = scene.score(ARMS[-1], asked, scene.one_place(asked))
+    guesses = scene.score(ARMS[-1], asked, scene.single_position_answers(asked))
     return rows + [{"part": "across", **row} for row in guesses]
 
 
 def _doses(scene: Scene) -> Rows:
     rows: Rows = []
     for dose, (neighbours, axes) in DOSES.items():
-        vectors = _placed(scene, neighbours, axes)
+        vectors = _train_vectors(scene, neighbours, axes)
         columns = {"part": "dose", "dose": dose, "facts": 2 * neighbours * len(axes)}
-        columns["bits"] = bits(scene.place, axes)
-        answers = scene.answers(scene.asked, vectors)
-        rows += [{**columns, **row} for row in scene.score("vector", scene.asked, answers)]
+        columns["bits"] = bits(scene.house, axes)
+        answers = scene.answers(scene.cross_frame_lines, vectors)
+        rows += [
+            {**columns, **row} for row in scene.score("vector", scene.cross_frame_lines, answers)
+        ]
     return rows
 
 
-def bits(place: House, axes: Sequence[str]) -> float:
-    """Bits of an object's place that its offset from one neighbour along these axes tells.
+def bits(house: House, axes: Sequence[str]) -> float:
+    """Bits of information on an object's position in its offsets from one neighbour.
 
-    The places are all cells in sight of a viewpoint, equally likely; the mean over cells.
+    `axes`: the axes of these offsets. The prior is uniform over all cells in sight of a viewpoint;
+    the result is the mean over cells.
     """
     cells = {
         (view.x + x, view.y + y)
-        for view in place.viewpoints
+        for view in house.viewpoints
         for x in range(-REACH, REACH + 1)
         for y in range(-REACH, REACH + 1)
     }

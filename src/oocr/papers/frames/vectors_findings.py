@@ -1,4 +1,4 @@
-"""What vectors of new objects say: they place them, how many facts that takes, and displacement."""
+"""Findings and figure of the vectors of new objects: arms, doses, displacement."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from oocr.papers.measure import Unit, differences, mean_finding
 from oocr.papers.paper import Experiment
 
 ALL = "all"
-"""The dose of all neighbours."""
+"""The dose with all neighbours."""
 NEIGHBOURS = "neighbours' mean"
 NULLS = ("random vector", "mean vector", NEIGHBOURS, "vector of another scene", "one place for all")
 
 
 def analyse(table: pl.DataFrame) -> AnalysisResult:
-    """Exact answers across frames by arm and by dose; what differences of vectors do."""
+    """Exact answers across frames by arm and by dose; linearity and effect of differences."""
     result = AnalysisResult()
     with result.attempt():
         _arms(result, table)
@@ -40,7 +40,7 @@ def analyse(table: pl.DataFrame) -> AnalysisResult:
 
 
 def of_arm(table: pl.DataFrame, arm: str) -> pl.DataFrame:
-    """Questions across frames with an arm; NotMeasuredError: its training is not recalled."""
+    """The rows of an arm across frames; NotMeasuredError: its training rows are not recalled."""
     rows = table.filter(pl.col("arm") == arm)
     if arm in ("vector", "all weights"):
         check_recalled(rows.filter(pl.col("part") == "fit"), arm)
@@ -128,7 +128,7 @@ def _doses(result: AnalysisResult, table: pl.DataFrame) -> None:
     result.findings += [
         mean_finding(
             "one-neighbour",
-            "exact answers with one co-visible neighbour told, as a share of those with all",
+            "exact answers with one co-visible neighbour trained, as a share of those with all",
             enough,
             unit=unit,
             bounds=(0.0, float("inf")),
@@ -190,7 +190,7 @@ def _moved(result: AnalysisResult, table: pl.DataFrame, kind: str) -> None:
 
 
 EXACT, SIDE = ("exact", "vector"), ("side", "swap-span")
-"""Words and colours of the bars."""
+"""Labels and colours of the bars."""
 
 
 def figure(tables: Tables) -> Figure | None:
@@ -201,11 +201,11 @@ def figure(tables: Tables) -> Figure | None:
         rows = table.filter(pl.col("panel") == panel)
         names, values = rows["row"].to_list(), rows["value"].to_list()
         if panel == "dose":
-            names = [_told(row) for row in rows.to_dicts()]
+            names = [_dose_label(row) for row in rows.to_dicts()]
         groups = [(*EXACT, values)]
         if panel == "arms":
             groups.append((*SIDE, rows["sign"].to_list()))
-        titles = {"arms": "A new object", "dose": "Neighbours told"}
+        titles = {"arms": "A new object", "dose": "Neighbours trained on"}
         title = titles.get(panel, f"Displaced: {panel}")
         panels.append(bars_panel(names, groups, "share right", title=title))
     caption = (
@@ -216,8 +216,8 @@ def figure(tables: Tables) -> Figure | None:
     return figure_of("frames-vectors", caption, panels, tables, keys)
 
 
-def _told(row: Mapping[str, object]) -> str:
-    """A dose in words."""
+def _dose_label(row: Mapping[str, object]) -> str:
+    """The label of a dose's bar, with its bits."""
     if row["row"] == ALL:
         return "all 8"
     return f"{row['row']} ({row['bits']:.1f} bits)"
