@@ -130,10 +130,10 @@ def test_languages_translate_every_word() -> None:
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"mode": "single", "reasoning": "R+R->R"}, "'single' is of reasoning"),
+        ({"mode": "single", "reasoning": "R+R->R"}, "'single' needs reasoning"),
         ({"values": 12, "each": 4}, "108 people.*up to 40"),
         ({"reasoning": "cross-lingual", "attribute": "town"}, "allows 'year'"),
-        ({"reasoning": "R+R->R", "telling": "hint"}, "'hint' is of"),
+        ({"reasoning": "R+R->R", "telling": "hint"}, "'hint' needs"),
         ({"attribute": "shoe"}, "attribute"),
     ],
 )

@@ -15,7 +15,7 @@ from oocr.claims.page_claims import PageClaim
 from oocr.claims.rules import stays_below
 from oocr.errors import InputError
 from oocr.papers import PAPERS
-from oocr.papers.execute import ExperimentResult, do_paper
+from oocr.papers.execute import ExperimentResult, run_paper
 from oocr.papers.measure import mean_finding, values_of
 from oocr.papers.paper import Cell, Experiment, ModelExperiment, Paper, PaperSettings, Rows
 from oocr.report.papers_page import build_paper_page
@@ -70,9 +70,9 @@ def paper(folder: Path, values: Sequence[float]) -> Paper:
 
 
 def done(asked: Paper, out: Path, *, quick: bool = False, workers: int = 1) -> ExperimentResult:
-    settings, again = PaperSettings(quick=quick), ["oocr", "reproduce", "--paper", "toy"]
+    settings, command = PaperSettings(quick=quick), ["oocr", "reproduce", "--paper", "toy"]
     console = Console(quiet=True)
-    (result,) = do_paper(asked, settings, out, console=console, again=again, workers=workers)
+    (result,) = run_paper(asked, settings, out, console=console, command=command, workers=workers)
     return result
 
 
@@ -82,8 +82,8 @@ def test_cells_are_computed_once_and_shared_with_the_quick_look(tmp_path: Path) 
     assert len(list((tmp_path / "marks").iterdir())) == 3
     full = done(asked, tmp_path / "runs")
     assert len(list((tmp_path / "marks").iterdir())) == 4
-    assert {work.key for work in quick.cells} < {work.key for work in full.cells}
-    (verdict,) = full.judged
+    assert {cell.key for cell in quick.cells} < {cell.key for cell in full.cells}
+    (verdict,) = full.verdicts
     assert verdict.found is not None
     assert verdict.found.value == pytest.approx(1.75)  # the mean of 1.0, 1.5, 2.0 and 2.5
     assert verdict.verdict == "holds"
@@ -117,7 +117,7 @@ def test_a_cell_of_a_language_model_gets_it_loaded(tiny: Tiny, tmp_path: Path) -
     )
     asked = replace(paper(tmp_path, []), experiments=(blocks,), claims=())
     settings = PaperSettings(models=(str(tiny.path),))
-    (result,) = do_paper(asked, settings, tmp_path, console=Console(quiet=True), again=["oocr"])
+    (result,) = run_paper(asked, settings, tmp_path, console=Console(quiet=True), command=["oocr"])
     assert result.subject == result.analysis.model == str(tiny.path)
     assert [finding.found.value for finding in result.analysis.findings] == [4]
     assert result.analysis.findings[0].units == 3
@@ -125,7 +125,7 @@ def test_a_cell_of_a_language_model_gets_it_loaded(tiny: Tiny, tmp_path: Path) -
 
 def test_a_cell_that_cannot_be_computed_gives_its_reason(tmp_path: Path) -> None:
     result = done(paper(tmp_path / "marks", [-1.0]), tmp_path / "runs")
-    (verdict,) = result.judged
+    (verdict,) = result.verdicts
     assert verdict.verdict == "cannot be tested"
     assert "it is negative" in verdict.why
 

@@ -13,11 +13,11 @@ from oocr.families.ocr.build import OcrSettings, ocr
 from oocr.papers.learning import (
     Place,
     applied,
-    ask,
     learn_at,
+    member_rows,
     random_like,
     rank_among,
-    rows_of,
+    score_options,
     vector_of,
 )
 from tests.tiny import tiny_language_model, weights_hash
@@ -53,7 +53,9 @@ def test_rows_are_recalled_in_each_place(place: Place, rate: float) -> None:
     model = tiny_language_model()
     before = weights_hash(model)
     learned = learn_at(model, place, ROWS, steps=40, learning_rate=rate)
-    assert [row["chosen"] for row in ask(model, ROWS, learned)] == [row.answer for row in ROWS]
+    assert [row["chosen"] for row in score_options(model, ROWS, learned)] == [
+        row.answer for row in ROWS
+    ]
     with applied(model, learned):
         pass
     assert weights_hash(model) == before
@@ -74,8 +76,8 @@ def test_each_name_has_a_vector_of_its_own() -> None:
         torch.testing.assert_close(*norms)
     # A question without the span is the untouched model's.
     bare = Example(id="bare", prompt="The yen is in", answer=" Rome", options=OPTIONS)
-    assert ask(model, [bare], together)[0]["scores"] == pytest.approx(
-        ask(model, [bare])[0]["scores"], abs=1e-4
+    assert score_options(model, [bare], together)[0]["scores"] == pytest.approx(
+        score_options(model, [bare])[0]["scores"], abs=1e-4
     )
 
 
@@ -83,10 +85,10 @@ def test_vectors_are_learned_on_changed_weights() -> None:
     model = tiny_language_model()
     first = learn_at(model, Place("full"), ROWS[:1], steps=15, learning_rate=1e-3)
     with applied(model, first):
-        without = ask(model, ROWS)
+        without = score_options(model, ROWS)
         learned = learn_at(model, Place("vectors", 1), ROWS[1:], steps=20, learning_rate=0.2)
-        answers = ask(model, ROWS, learned)
-    assert without[0]["scores"] != pytest.approx(ask(model, ROWS)[0]["scores"], abs=0.1)
+        answers = score_options(model, ROWS, learned)
+    assert without[0]["scores"] != pytest.approx(score_options(model, ROWS)[0]["scores"], abs=0.1)
     assert answers[0]["scores"] == pytest.approx(without[0]["scores"], abs=1e-4)  # has no vector
     for after, before in zip(answers[1:], without[1:], strict=True):
         own, other = after["answer"], " Paris"
@@ -96,16 +98,16 @@ def test_vectors_are_learned_on_changed_weights() -> None:
 
 def test_members_of_any_family_are_learned_together() -> None:
     model, tasks = tiny_language_model(), ocr(OcrSettings(names=1, pairs=3)).test
-    rows, questions = rows_of(tasks), rows_of(tasks, "probes")
+    rows, questions = member_rows(tasks), member_rows(tasks, "probes")
     assert {name for row in rows for name in row.spans} == {"m0", "m1", "m2"}
     learned = learn_at(model, Place("vectors", 1), rows, steps=2)
     assert len(vector_of(learned, "m2")) == model.d_model
-    assert [row["answer"] for row in ask(model, questions, learned)] == [
+    assert [row["answer"] for row in score_options(model, questions, learned)] == [
         probe.answer for task in tasks for probe in task.probes
     ]
     bare = replace(tasks[0], positions=("city",))
     with pytest.raises(InputError, match="lacks its member's span 'city'"):
-        rows_of([bare])
+        member_rows([bare])
 
 
 def test_rank_counts_those_that_score_at_least_as_high() -> None:

@@ -11,7 +11,7 @@ from oocr.cli.run import print_plain
 from oocr.errors import InputError
 from oocr.io import check_output, key_of, write_json
 from oocr.papers import PAPERS
-from oocr.papers.execute import do_paper
+from oocr.papers.execute import run_paper
 from oocr.papers.paper import Paper, PaperSettings
 
 
@@ -31,20 +31,20 @@ def reproduce_paper(
 
     check_output(out, folder=True)
     paper = _paper(name).only(only)
-    if models and not paper.has_models:
+    if models and not paper.uses_models:
         asked = f" --only {' '.join(only)}" if only else ""
         raise InputError(f"--model: --paper {name}{asked} asks no language model")
     settings = PaperSettings(quick=quick, **({"models": tuple(models)} if models else {}))
-    console, again = Console(), _again(name, models, out, quick=quick)
+    console, words = Console(), _command_words(name, models, out, quick=quick)
     try:
-        results = do_paper(paper, settings, out, console=console, again=again, workers=workers)
+        results = run_paper(paper, settings, out, console=console, command=words, workers=workers)
     except InputError as error:
         raise InputError(f"--model: {error}") if models else error from error
     order = [claim.id for claim in paper.claims]
-    verdicts = [verdict for result in results for verdict in result.judged]
+    verdicts = [verdict for result in results for verdict in result.verdicts]
     verdicts.sort(key=lambda verdict: order.index(verdict.id))
     console.print(claims_table(verdicts))  # print first: the disk may be full
-    key = key_of(sorted(only), [work.key for result in results for work in result.cells])[:8]
+    key = key_of(sorted(only), [cell.key for result in results for cell in result.cells])[:8]
     page = out / f"reproduce-{name}-{key}" / "report.html"
     write_json(page.parent / "claims.json", [verdict.model_dump() for verdict in verdicts])
     build_paper_page(paper, results, page, command=command)
@@ -59,7 +59,8 @@ def _paper(name: str) -> Paper:
     return PAPERS[name]
 
 
-def _again(name: str, models: Sequence[str], out: Path, *, quick: bool) -> list[str]:
+def _command_words(name: str, models: Sequence[str], out: Path, *, quick: bool) -> list[str]:
+    """The command that gives the same verdicts."""
     words = ["oocr", "reproduce", "--paper", name]
     for model in models:
         words += ["--model", model]

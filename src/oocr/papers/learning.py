@@ -1,7 +1,8 @@
-"""The places in which a language model can learn the same rows, and what it answers afterwards.
+"""Trains a language model on the same rows in one of several places, and scores its answers.
 
-The question that ties the papers together: where a new fact is written decides what follows from
-it. `learn_at` writes rows into one place; `ask` reads off answers, with all that is on the model.
+A place is the part of the model that training changes: vectors at spans, a LoRA in one block or in
+all blocks, or all weights. The papers compare what follows from a fact by place. `learn_at` trains;
+`score_options` scores questions, with all changes that are applied to the model.
 """
 
 from __future__ import annotations
@@ -26,31 +27,31 @@ from oocr.steering.tuned_weights import TunedWeights
 from oocr.steering.vectors import SteeringVector, Vector, random_vector
 from oocr.tasks.task import Task
 
-Kind = Literal["vectors", "lora", "full"]
+PlaceKind = Literal["vectors", "lora", "full"]
 Change = Vector | Adapter | TunedWeights
 
-RATES: Mapping[Kind, float] = {"vectors": 0.1, "lora": 3e-3, "full": 3e-5}
-"""Of vectors relative to the residual stream (`oocr.engine.training.fit`), else Adam's own."""
+LEARNING_RATES: Mapping[PlaceKind, float] = {"vectors": 0.1, "lora": 3e-3, "full": 3e-5}
+"""For vectors relative to the residual stream (see `oocr.engine.training.fit`), else Adam's."""
 
 ALL_BLOCKS_RATE = 1e-3
 RANK = 8
-LEARNED = 0.02
-"""Training stops at this loss, in nats per row, or after its steps."""
+STOP_LOSS = 0.02
+"""Default of `until`: training stops at this loss, in nats per row."""
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where rows are learned.
+    """The part of the model that is trained.
 
     Attributes:
-        kind: "vectors": one for each span of the rows, at its tokens, the model frozen; "lora": of
-            rank 8, on the MLP's last map of one block or on all linear maps of all blocks; "full":
-            all weights of all blocks.
-        block: of vectors the block at whose output they are added (-1: the embedding's), of a LoRA
-            the block that it is in; None: all blocks.
+        kind: "vectors": one vector for each span, added at the span's tokens, the model frozen;
+            "lora": rank `RANK`, on the MLP's last linear layer of one block, or on all linear
+            layers of all blocks; "full": all weights of all blocks.
+        block: of vectors the block at whose output they are added (-1: the embedding); of a LoRA
+            its block, None: all blocks.
     """
 
-    kind: Kind
+    kind: PlaceKind
     block: int | None = None
 
     def __post_init__(self) -> None:
@@ -62,7 +63,7 @@ class Place:
 
     @property
     def words(self) -> str:
-        """For figures and messages."""
+        """The label in figures and messages."""
         where = "all blocks" if self.block is None else f"block {self.block}"
         return {
             "vectors": f"a vector a name, {where}",
@@ -72,16 +73,16 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Learned:
-    """What was learned in a place; `losses` in nats per row, before each step."""
+class LearnedChange:
+    """The result of `learn_at`; `losses`: nats per row, before each step."""
 
     place: Place
     change: Change
     losses: tuple[float, ...]
 
 
-def relative_block(model: LanguageModel, depth: float) -> int:
-    """The block at a share of the depth: 0 is the first, 1 the last."""
+def block_at_depth(model: LanguageModel, depth: float) -> int:
+    """The index of the block at a relative depth: 0 is the first block, 1 the last."""
     return round(depth * (model.n_blocks - 1))
 
 
@@ -94,18 +95,28 @@ def learn_at(
     learning_rate: float | None = None,
     seed: int = 0,
     batch_lines: int = 32,
-    until: float | None = LEARNED,
-) -> Learned:
-    """Train on rows in one place, with whatever is on the model now.
+    until: float | None = STOP_LOSS,
+) -> LearnedChange:
+    """Train on rows in one place; changes that are applied to the model stay active.
 
-    The loss is of whole answers over the vocabulary. For vectors each row names its subjects as
-    spans, one vector for each name of a span. `learning_rate`: see `RATES`, None: those.
+    The loss is the cross-entropy of whole answers over the vocabulary. For vectors, each row has
+    one or more spans, and each span name gets one vector.
+
+    Args:
+        model: the model; its weights are restored afterwards.
+        place: what is trained.
+        rows: training rows.
+        steps: training steps.
+        learning_rate: None: that of `LEARNING_RATES`, or `ALL_BLOCKS_RATE`.
+        seed: of the start and of the order of rows.
+        batch_lines: rows in a batch.
+        until: stop when the loss is below this, in nats per row; None: only after `steps`.
 
     Raises:
-        InputError: rows without spans (for vectors), blocks that are not there, too little memory.
+        InputError: rows without spans (for vectors), unknown blocks, too little memory.
     """
     task = Task(name=f"learned in {place.words}", member="", train=_numbered(rows))
-    rate = learning_rate or RATES[place.kind]
+    rate = learning_rate or LEARNING_RATES[place.kind]
     if place.kind == "full":
         tuned = fit_weights(
             model,
@@ -116,13 +127,13 @@ def learn_at(
             until=until,
             batch_lines=batch_lines,
         )
-        return Learned(place, tuned.final, tuned.losses)
+        return LearnedChange(place, tuned.final, tuned.losses)
     if place.kind == "vectors":
         assert place.block is not None
-        spec: SteeringVector | LowRankAdapter = SteeringVector(place.block, _subjects(rows))
+        spec: SteeringVector | LowRankAdapter = SteeringVector(place.block, _all_spans(rows))
     elif place.block is None:
         rate = learning_rate or ALL_BLOCKS_RATE
-        spec = LowRankAdapter("all", RANK, modules=linear_names(model))
+        spec = LowRankAdapter("all", RANK, modules=linear_module_names(model))
     else:
         spec = LowRankAdapter((place.block,), RANK)
     trained = fit(
@@ -135,15 +146,17 @@ def learn_at(
         until=until,
         batch_lines=batch_lines,
     )
-    return Learned(place, trained.final, trained.losses)
+    return LearnedChange(place, trained.final, trained.losses)
 
 
-def rows_of(tasks: Sequence[Task], split: Literal["train", "probes"] = "train") -> list[Example]:
-    """Rows, or questions, of a family's members, each under a span of its own: m0, m1, ...
+def member_rows(
+    tasks: Sequence[Task], split: Literal["train", "probes"] = "train"
+) -> list[Example]:
+    """Training rows, or probes, of several members; each member has its own span: m0, m1, ...
 
-    So one call of `learn_at` learns a vector for each member, and `ask` asks all of them:
-    `learn_at(model, Place("vectors", 4), rows_of(oocr.load_tasks("ocr").test))`. A task whose
-    vectors are at several spans (those of ockr and frames) has a vector for each span as it is.
+    So `learn_at` learns a vector for each member in one call, and `score_options` scores all:
+    `learn_at(model, Place("vectors", 4), member_rows(oocr.load_tasks("ocr").test))`. Spans of a
+    task that already has several (ockr, frames) stay as they are.
 
     InputError: a row in which its member's span does not occur.
     """
@@ -161,19 +174,19 @@ def rows_of(tasks: Sequence[Task], split: Literal["train", "probes"] = "train") 
 
 
 def _numbered(rows: Sequence[Example]) -> tuple[Example, ...]:
-    """Rows with ids of their own: the same question may be told twice."""
-    return tuple(replace(row, id=f"{place}/{row.id}") for place, row in enumerate(rows))
+    """Rows with unique ids: the same question may occur twice."""
+    return tuple(replace(row, id=f"{number}/{row.id}") for number, row in enumerate(rows))
 
 
-def _subjects(rows: Sequence[Example]) -> str:
-    """The selector of all spans of the rows; InputError: a row without any."""
+def _all_spans(rows: Sequence[Example]) -> str:
+    """The positions selector of all spans of the rows; InputError: a row without spans."""
     if bare := [row.id for row in rows if not row.spans]:
         raise InputError(f"rows for vectors: {bare[0]!r} has no span; allowed: one for each name")
     return JOIN.join(dict.fromkeys(name for row in rows for name in row.spans))
 
 
-def linear_names(model: LanguageModel) -> tuple[str, ...]:
-    """Names of the linear maps of a block; routers and experts are left out."""
+def linear_module_names(model: LanguageModel) -> tuple[str, ...]:
+    """Names of the linear layers of a block, without routers and experts."""
     block = model.anatomy.blocks[0]
     paths = [path for path, module in block.named_modules() if isinstance(module, nn.Linear)]
     kept = dict.fromkeys(path.split(".")[-1] for path in paths if "expert" not in path)
@@ -181,8 +194,8 @@ def linear_names(model: LanguageModel) -> tuple[str, ...]:
 
 
 @contextmanager
-def applied(model: LanguageModel, learned: Learned | None) -> Iterator[None]:
-    """The model with what was learned inside: to be trained further, or asked."""
+def applied(model: LanguageModel, learned: LearnedChange | None) -> Iterator[None]:
+    """Apply a learned change to the model inside the block (None: nothing)."""
     if learned is None:
         yield
         return
@@ -190,19 +203,18 @@ def applied(model: LanguageModel, learned: Learned | None) -> Iterator[None]:
         yield
 
 
-def ask(
-    model: LanguageModel, questions: Sequence[Example], learned: Learned | None = None
+def score_options(
+    model: LanguageModel, questions: Sequence[Example], learned: LearnedChange | None = None
 ) -> list[dict[str, Any]]:
-    """One row per question: how its options were scored, with all that is on the model now.
+    """Scores of each question's options, with all changes that are applied to the model.
 
-    An option's score is the logit of its first token. Columns of a row: `item`, `facet`, `group`,
-    `answer`, `chosen`, `scores` (option -> log-score). Vectors act in the questions that have
-    their spans.
+    An option's score is the logit of its first token. Keys of a row: `item`, `facet`, `group`,
+    `answer`, `chosen`, `scores` (option -> logit). Vectors act only in questions with their spans.
     """
     change = None if learned is None else learned.change
     if isinstance(change, TunedWeights):
         with change.on(model):
-            return ask(model, questions)
+            return score_options(model, questions)
     probes = Probes.of(model, questions)
     if isinstance(change, Vector):
         scores = probes.scores([change], everywhere=False)[0]
@@ -222,15 +234,15 @@ def ask(
 
 
 def rank_among(scores: Mapping[str, float], answer: str, options: Iterable[str]) -> int:
-    """How many of these options score at least as high as the answer; 0: it is the best.
+    """Number of other options that score at least as high as the answer; 0: it is the best.
 
-    Chance is (n - 1) / 2 of n options.
+    With n options chance is (n - 1) / 2.
     """
     return sum(scores[option] >= scores[answer] for option in options if option != answer)
 
 
-def random_like(learned: Learned, seed: int) -> Learned:
-    """The control: random vectors of the same norms in the same places."""
+def random_like(learned: LearnedChange, seed: int) -> LearnedChange:
+    """A control: random vectors with the same norms at the same spans and block."""
     vector = learned.change
     assert isinstance(vector, Vector)
     drawn = random_vector(vector, 1.0, seed).direction
@@ -238,7 +250,7 @@ def random_like(learned: Learned, seed: int) -> Learned:
     return replace(learned, change=replace(vector, direction=drawn * norms))
 
 
-def vector_of(learned: Learned, span: str) -> torch.Tensor:
+def vector_of(learned: LearnedChange, span: str) -> torch.Tensor:
     """The direction at one span, [d_model]."""
     vector = learned.change
     assert isinstance(vector, Vector)

@@ -1,4 +1,4 @@
-"""Findings of an experiment, from one value per unit (a seed, a pair, or both)."""
+"""Findings of an experiment from one value per unit; a unit is a seed, a pair, or both."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ def mean_finding(
     base: float | None = None,
     ceiling: float | None = None,
 ) -> Finding:
-    """The mean of one value per unit with its interval over units.
+    """The mean of one value per unit, with its interval over units.
 
     Args:
-        id: by which claims name it.
-        measure: what it is, in words.
-        values: one for each unit.
-        unit: what a unit is, as a noun: "seed", "pair", "seed and pair".
-        bounds: the least and the largest value that there can be; see `oocr.intervals`.
-        items: how many items each value is a mean of, if each is right or wrong.
-        nulls: values of controls, or chance, by their names.
+        id: its name in claims.
+        measure: description of the quantity.
+        values: one value for each unit.
+        unit: name of a unit: "seed", "pair", "seed and pair".
+        bounds: least and largest possible value; see `oocr.intervals`.
+        items: number of items in each value's mean, if each item is right or wrong.
+        nulls: name -> value of a control, or of chance.
         base: the untouched model's value.
         ceiling: the value with all evidence in the prompt, or the highest possible.
     """
@@ -52,23 +52,23 @@ def mean_finding(
 
 
 def _units(count: int, unit: str) -> str:
-    """So many units in words: "5 seeds", "60 seeds × pairs"."""
+    """The number of units as text: "5 seeds", "60 seeds × pairs"."""
     return f"{count} {unit}" if count == 1 else f"{count} {unit.replace(' and ', 's × ')}s"
 
 
 Unit = tuple[Any, ...]
-"""What tells a unit from others: its seed, or seed and pair."""
+"""Key of a unit: its seed, or seed and pair."""
 
 
 def by_unit(
     table: pl.DataFrame, value: str, *, by: str | Sequence[str] = "seed", **where: object
 ) -> dict[Unit, float]:
-    """The mean of the column `value` of each unit: each combination of values of the columns `by`.
+    """Unit -> mean of the column `value`; a unit is a combination of values of the columns `by`.
 
-    `where`: column -> value that the rows have there.
+    `where`: column -> value; only rows with these values count.
     """
     columns = [by] if isinstance(by, str) else list(by)
-    rows = table.filter(*(pl.col(column) == pl.lit(asked) for column, asked in where.items()))
+    rows = table.filter(*(pl.col(column) == pl.lit(wanted) for column, wanted in where.items()))
     means = rows.group_by(columns).agg(pl.col(value).mean()).sort(columns)
     return {tuple(unit): float(number) for *unit, number in means.select(*columns, value).rows()}
 
@@ -81,11 +81,11 @@ def values_of(
 
 
 def differences(first: Mapping[Unit, float], second: Mapping[Unit, float]) -> list[float]:
-    """First less second, unit by unit, of the units that both have."""
+    """First minus second for each unit that both have."""
     return [first[unit] - second[unit] for unit in first if unit in second]
 
 
 def interval_columns(finding: Finding) -> dict[str, float]:
-    """The columns value, low and high of a figure's row."""
+    """The columns value, low and high for a row of a figure's table."""
     number = finding.found
     return {"value": number.value, "low": number.low, "high": number.high}

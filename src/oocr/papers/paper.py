@@ -1,8 +1,8 @@
-"""What a paper is: claims, and experiments whose cells are computed side by side and kept.
+"""The records of a paper: its claims, and the experiments that answer them.
 
-    PaperSettings -> cells -> rows of each cell, kept -> one table -> findings -> verdicts, figure
+    PaperSettings -> cells -> rows of each cell (kept) -> one table -> findings -> verdicts, figure
 
-`papers/__init__.py` has the table of papers; docs/how-to/add-a-paper.md the smallest example.
+`papers/__init__.py` lists the papers; docs/how-to/add-a-paper.md has a small example.
 """
 
 from __future__ import annotations
@@ -24,32 +24,32 @@ from oocr.runs.context import RunContext
 from oocr.tasks.package_files import package_yaml
 
 MODEL = "gemma-3-270m"
-"""The model of language experiments, if the user names none."""
+"""The default model of experiments on language models."""
 
 Rows = list[dict[str, Any]]
 """The result of a cell: rows of numbers and texts; their columns may differ."""
 
 
 Figures = Figure | Sequence[Figure | None] | None
-"""Return types of an experiment's `figure`."""
+"""Return type of an experiment's `figure`."""
 
 
 class PaperSettings(Record):
-    """The user's settings: quick or complete, and the language models."""
+    """The user's settings: a quick or a full run, and the language models."""
 
     quick: bool = False
     models: tuple[str, ...] = (MODEL,)
 
     def seeds(self, full: int, quick: int) -> range:
-        """Seeds from 0 on: `full` of them, or in a quick look the first `quick` of these."""
+        """The seeds from 0: `full` of them, in a quick run `quick` of them."""
         return range(quick if self.quick else full)
 
 
 class Cell(Record):
-    """The settings of the smallest work that is kept; a subclass adds fields, all JSON values.
+    """Settings of the smallest unit of work whose result is kept; subclasses add JSON fields.
 
-    Equal cells of an experiment are computed once, whoever asks for them (quick or not). `model`
-    is the language model that does it, "" where there is none.
+    Equal cells of an experiment are computed once, for quick and full runs together. `model` is
+    the language model, "" if none is used.
     """
 
     seed: int = 0
@@ -57,7 +57,7 @@ class Cell(Record):
 
     @property
     def label(self) -> str:
-        """The settings that are not as by default, in one line."""
+        """The settings that differ from the defaults, in one line."""
         return " ".join(str(value) for value in self.model_dump(exclude_defaults=True).values())
 
 
@@ -66,19 +66,19 @@ CellT = TypeVar("CellT", bound=Cell)
 
 @dataclass(frozen=True, slots=True)
 class Experiment(Generic[CellT]):
-    """Work whose numbers answer claims; this class needs no language model.
+    """An experiment without a language model; its numbers answer claims.
 
     Attributes:
-        name: no other experiment of any paper has it; also the name of its figure's file.
-        section: the page's section that shows its claims and its figure.
+        name: unique among all papers; also the name of the figure's file.
+        section: the section of the page with its claims and its figure.
         about: what is done, for the page and the terminal: a clause without a full stop.
-        cells: the cells, from the settings.
-        compute: the rows of a cell; a function of a module, as other processes import it. Raises
-            `NotMeasuredError` where this cell cannot be computed: the page gives the reason.
-        analyse: findings and the figure's rows, from the rows of all cells below each other; each
-            row has its cell's settings as columns as well.
-        figure: makes the figure (or several) from the tables of `analyse`, by subject.
-        subject: what the numbers are about, in a word or two, beside the verdict.
+        cells: settings -> cells.
+        compute: cell -> rows. A function at the top level of a module, since other processes import
+            it. It raises `NotMeasuredError` if the cell cannot be computed; the page shows why.
+        analyse: table -> findings and the figure's rows. The table has the rows of all cells, with
+            the settings of the cells as columns.
+        figure: tables of `analyse` by subject -> one or more figures.
+        subject: what was tested, in one or two words, shown with the verdict.
         version: bump when a change of the code changes the rows.
     """
 
@@ -95,11 +95,11 @@ class Experiment(Generic[CellT]):
 
 @dataclass(frozen=True, slots=True)
 class ModelExperiment(Generic[CellT]):
-    """Work with language models: each cell names one, and is done where that is loaded.
+    """An experiment on language models; each cell names its model.
 
-    Attributes as those of `Experiment`; the subject is the model. `compute` also gets the model,
-    with its caches; `config` is a run on a model whose loading and memory the cells need: so many
-    processes do them as there is room for that run.
+    Attributes as in `Experiment`; the subject is the model. `compute` also gets the loaded model
+    with its caches. `config`: model -> a run that needs as much memory as a cell; it decides how
+    many processes compute the cells.
     """
 
     name: str
@@ -115,15 +115,13 @@ class ModelExperiment(Generic[CellT]):
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What several experiments say together; it computes no cells of its own.
+    """Findings from the results of several experiments; it has no cells.
 
     Attributes:
-        name: as an experiment's.
-        section, about, subject: as an experiment's.
-        reads: names of the paper's experiments.
-        analyse: findings and the figure's rows, from the analyses of those (experiment -> subject
-            -> analysis); what is missing there may be missing here.
-        figure: as an experiment's.
+        name, section, about, subject, figure: as in `Experiment`.
+        reads: names of experiments of the paper.
+        analyse: experiment -> subject -> analysis (some may be missing) -> findings, and the
+            figure's rows.
     """
 
     name: str
@@ -144,13 +142,13 @@ class Paper:
 
     Attributes:
         name: as the user types it.
-        title: with authors and number.
-        question: the page's heading.
-        about: what the page does and does not redo; some sentences.
-        sections: section -> its title, in the page's order.
-        experiments: in the order in which they are done.
-        claims: in the page's order; `analysis` names an experiment or a summary.
-        summaries: what some of the experiments say together.
+        title: with authors and arXiv number.
+        question: the heading of the page.
+        about: a few sentences: what the page reproduces and what not.
+        sections: section -> title, in the order of the page.
+        experiments: in the order in which they run.
+        claims: in the order of the page; `analysis` names an experiment or a summary.
+        summaries: findings from several experiments.
     """
 
     name: str
@@ -163,17 +161,17 @@ class Paper:
     summaries: tuple[Summary, ...] = ()
 
     @property
-    def of_others(self) -> bool:
-        """Whether any of its claims is made by a published paper."""
+    def is_published(self) -> bool:
+        """Whether a published paper makes any of its claims."""
         return any(claim.of_paper for claim in self.claims)
 
     @property
-    def has_models(self) -> bool:
-        """Whether language models are asked."""
+    def uses_models(self) -> bool:
+        """Whether any experiment uses language models."""
         return any(isinstance(experiment, ModelExperiment) for experiment in self.experiments)
 
     def only(self, ids: Sequence[str]) -> Paper:
-        """What these claims need; of none, all of it.
+        """The part that these claims need; without ids the whole paper.
 
         InputError: an unknown claim.
         """
@@ -185,16 +183,16 @@ class Paper:
         if not ids:
             return self
         claims = tuple(claim for claim in self.claims if claim.id in ids)
-        asked = {claim.analysis for claim in claims}
-        summaries = tuple(summary for summary in self.summaries if summary.name in asked)
-        asked |= {name for summary in summaries for name in summary.reads}
+        needed = {claim.analysis for claim in claims}
+        summaries = tuple(summary for summary in self.summaries if summary.name in needed)
+        needed |= {name for summary in summaries for name in summary.reads}
         experiments = tuple(
-            experiment for experiment in self.experiments if experiment.name in asked
+            experiment for experiment in self.experiments if experiment.name in needed
         )
         return replace(self, claims=claims, experiments=experiments, summaries=summaries)
 
 
 def claims_of(package: str, name: str = "claims.yaml") -> tuple[PageClaim, ...]:
-    """The claims of a package's YAML file; fields: `PageClaim`, where `analysis: <experiment>`."""
+    """The claims of a package's YAML file; fields: `PageClaim`, `analysis` is an experiment."""
     rows = with_rules(package_yaml(package, name))
     return TypeAdapter(tuple[PageClaim, ...]).validate_python(rows)

@@ -1,8 +1,7 @@
-"""A small causal transformer for worlds of one token a word, trained from scratch in seconds.
+"""A small causal transformer for worlds with one token per word, trained from scratch in seconds.
 
-Token ids of the vocabulary and above it: id `vocabulary + k` is the k-th new entity, whose
-embedding is row k of `vectors`. So "one vector for each new entity in a frozen model" is training
-`vectors` alone.
+Token ids above the vocabulary are new entities: id `vocabulary + k` has row k of `vectors` as its
+embedding. To train one vector for each new entity in a frozen model, train only `vectors`.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 IGNORED = -100
-"""A target that bears no loss; also `cross_entropy`'s own."""
+"""Target of tokens without loss; the default `ignore_index` of `cross_entropy`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +56,7 @@ class Rows:
 
 
 def rows_of(texts: Sequence[Sequence[int]], answers: Sequence[int]) -> Rows:
-    """Rows from whole texts, of which the last `answers[r]` tokens bear the loss.
+    """Rows from token sequences; the last `answers[r]` tokens of row r are its answer.
 
     ValueError: a row has no answer, or nothing before it.
     """
@@ -73,7 +72,7 @@ def rows_of(texts: Sequence[Sequence[int]], answers: Sequence[int]) -> Rows:
 
 
 def join(*parts: Rows) -> Rows:
-    """The rows of all parts under each other."""
+    """All rows in one batch, padded to the longest."""
     width = max(part.ids.shape[1] for part in parts)
 
     def wide(values: Tensor, fill: int) -> Tensor:
@@ -94,25 +93,25 @@ class Block(nn.Module):
         self.qkv, self.out = nn.Linear(d, 3 * d), nn.Linear(d, d)
         self.up, self.down = nn.Linear(d, shape.d_mlp), nn.Linear(shape.d_mlp, d)
 
-    def forward(self, x: Tensor, asked: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, selected: Tensor | None = None) -> Tensor:
         """Residual stream [batch, token, d_model] after the block.
 
-        With a mask `asked` [batch, token], only at these tokens: [asked token, d_model].
+        With a mask `selected` [batch, token], only at these tokens: [selected token, d_model].
         """
         batch, tokens, d = x.shape
         parts = self.qkv(self.norm_attention(x)).view(batch, tokens, 3, self.heads, -1)
         q, k, v = parts.permute(2, 0, 3, 1, 4)
         mixed = functional.scaled_dot_product_attention(q, k, v, is_causal=True)
         mixed = mixed.transpose(1, 2).reshape(batch, tokens, d)
-        if asked is not None:
-            x, mixed = x[asked], mixed[asked]
+        if selected is not None:
+            x, mixed = x[selected], mixed[selected]
         x = x + self.out(mixed)
         added: Tensor = self.down(functional.gelu(self.up(self.norm_mlp(x))))
         return x + added
 
 
 class SmallTransformer(nn.Module):
-    """Pre-norm decoder with learned positions and an unembedding of its own."""
+    """Pre-norm decoder with learned positions and an untied unembedding."""
 
     def __init__(self, shape: Shape, seed: int) -> None:
         super().__init__()
@@ -154,8 +153,8 @@ class SmallTransformer(nn.Module):
 class Optimizer:
     """AdamW's settings.
 
-    With `decay` the rate falls to 0 as half a cosine; over the last share `cooling` of the steps it
-    falls linearly to 0.
+    `decay`: the rate falls to 0 as half a cosine. `cooling`: share of the steps, at the end, in
+    which it falls linearly to 0.
     """
 
     steps: int
@@ -179,7 +178,7 @@ def train(
     seed: int,
     weights: Tensor | None = None,
 ) -> None:
-    """Train all weights on batches drawn with replacement (`weights` [row]: not evenly)."""
+    """Train all weights on batches drawn with replacement; `weights` [row]: sampling weights."""
     parameters = list(model.parameters())
     _fit(model.loss, parameters, rows, optimizer, seed, weights)
 
@@ -192,7 +191,7 @@ def train_vectors(
     seed: int,
     weights: Tensor | None = None,
 ) -> Tensor:
-    """Embeddings [new entity, d_model] trained on rows from `start`, all weights frozen."""
+    """Embeddings of new entities [entity, d_model], trained from `start`; weights are frozen."""
     vectors = start.detach().clone().requires_grad_(True)
     model.requires_grad_(False)
     try:
@@ -211,7 +210,7 @@ def train_all(
     seed: int,
     weights: Tensor | None = None,
 ) -> tuple[SmallTransformer, Tensor]:
-    """A copy of the model and embeddings of new entities, all trained together on rows."""
+    """A copy of the model and embeddings of new entities, trained together."""
     model = copy.deepcopy(model)
     vectors = start.detach().clone().requires_grad_(True)
     parameters = [*model.parameters(), vectors]

@@ -21,8 +21,8 @@ def build_paper_page(
 
     RunError: the page cannot be written.
     """
-    judged = [verdict for result in results for verdict in result.judged]
-    claims = [(claim, [v for v in judged if v.id == claim.id]) for claim in paper.claims]
+    verdicts = [verdict for result in results for verdict in result.verdicts]
+    claims = [(claim, [v for v in verdicts if v.id == claim.id]) for claim in paper.claims]
     titles = {
         id: title
         for id, title in paper.sections.items()
@@ -44,8 +44,8 @@ def build_paper_page(
         "titles": titles,
         "claims": claims,
         "sections": sections,
-        "counts": Counter(verdict.verdict for verdict in judged),
-        "models": list(dict.fromkeys(v.model or v.subject for v in judged)),
+        "counts": Counter(verdict.verdict for verdict in verdicts),
+        "models": list(dict.fromkeys(v.model or v.subject for v in verdicts)),
         "command": command,
         "results": results,
     }

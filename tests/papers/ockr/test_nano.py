@@ -11,17 +11,17 @@ import pytest
 import torch
 
 from oocr.papers.ockr.experiments import completion, places, reasoning
-from oocr.papers.ockr.nano.arms import TASKS, Study
+from oocr.papers.ockr.nano.arms import TASKS, ArmRows
 from oocr.papers.ockr.nano.bilinear import pair_scores, share_right
 from oocr.papers.ockr.nano.measure import auc
-from oocr.papers.ockr.nano.vectors import as_vectors, newcomer_rows, teach
-from oocr.papers.ockr.nano.world import NO, SAME, WHO, YES, Row, make_world, matched
+from oocr.papers.ockr.nano.vectors import learn_newcomers, newcomer_rows, with_vector_tokens
+from oocr.papers.ockr.nano.world import NO, SAME, WHO, YES, Row, make_world, same_year_pairs
 from oocr.papers.small_transformer import Shape, SmallTransformer
 
 SMALL = {"years": 4, "each": 4}
 
 
-def study(task: str, arm: str, **sizes: int) -> Study:
+def study(task: str, arm: str, **sizes: int) -> ArmRows:
     return TASKS[task](make_world(**{**SMALL, **sizes}), arm, random.Random(0))
 
 
@@ -53,7 +53,7 @@ def test_untold_relations_of_y_are_in_no_row() -> None:
 
 def test_halves_name_nobody_of_the_other_half() -> None:
     world = make_world(**SMALL)
-    late = {person for people in world.everybody[2:] for person in people}
+    late = {person for people in world.people_by_year[2:] for person in people}
     named = {
         arm: pairs(study("R+R->R", arm).recall["conclusions"]) for arm in ("alternate", "halves")
     }
@@ -66,11 +66,11 @@ def test_halves_name_nobody_of_the_other_half() -> None:
 def test_partners_are_shared_evenly_and_nobody_is_his_own() -> None:
     world = make_world(years=3, each=5)
     for times in (1, 2, 4):
-        made = matched(world.x, world.x, times, random.Random(1))
+        made = same_year_pairs(world.x, world.x, times, random.Random(1))
         assert len(set(made)) == len(made) == 15 * times
         assert set(Counter(b for _, b in made).values()) == {times}
         assert all(a != b for a, b in made)
-    made = matched(world.x, world.y, 1, random.Random(1))
+    made = same_year_pairs(world.x, world.y, 1, random.Random(1))
     assert {b for _, b in made} == {b for group in world.y for b in group}
 
 
@@ -88,10 +88,10 @@ def test_newcomers_are_told_by_relations_only() -> None:
     new = {person for group in world.new for person in group}
     assert all(row.prompt[0] == SAME for row in rows.relations)
     assert Counter(row.answer[0] for row in rows.relations) == {YES: 48, NO: 48}
-    assert not any(new & set(row.prompt) for row in rows.old)
-    moved = as_vectors(world, rows.relations)
+    assert not any(new & set(row.prompt) for row in rows.known)
+    moved = with_vector_tokens(world, rows.relations)
     assert {max(row.prompt) for row in moved} == {person + len(new) for person in new}
-    assert as_vectors(world, rows.old) == list(rows.old)
+    assert with_vector_tokens(world, rows.known) == list(rows.known)
 
 
 def test_a_far_start_is_as_large_as_other_embeddings() -> None:
@@ -101,13 +101,13 @@ def test_a_far_start_is_as_large_as_other_embeddings() -> None:
     table = model.embedding.weight.detach()
     size = table[list(world.z)].norm(dim=1).mean() * 5
     table[list(world.z)] *= 5
-    teach(model, world, rows, "weights, far start", 0, 0)
+    learn_newcomers(model, world, rows, "weights, far start", 0, 0)
     norms = model.embedding.weight.detach()[-world.newcomers :].norm(dim=1)
     torch.testing.assert_close(norms, size.expand(world.newcomers))
 
 
 def test_years_are_not_judged_where_relations_are_not_recalled() -> None:
-    arms = (*places.LOOKS, *places.CONTROLS)
+    arms = (*places.PLACE_LABELS, *places.CONTROL_LABELS)
     table = pl.DataFrame(
         [
             {"arm": arm, "what": what, "seed": seed, "value": 0.9 if arm == "second block" else 1.0}
@@ -120,7 +120,7 @@ def test_years_are_not_judged_where_relations_are_not_recalled() -> None:
     ids = {finding.id for finding in result.findings}
     assert {"first-block-year", "random-vectors-year", "second-block-recall"} <= ids
     assert not ids & {"second-block-year", "second-block-rank", "vectors-over-second-block"}
-    assert "the second block’s weights: 0.90 of what was told is recalled" in result.missing
+    assert "the second block’s weights: 0.90 of what was trained is recalled" in result.missing
 
 
 def test_auc_is_free_of_bias() -> None:
@@ -167,7 +167,9 @@ def test_recall_stands_beside_every_target(small_table: pl.DataFrame) -> None:
     ids = {finding.id for finding in result.findings}
     for task, arms in reasoning.ARMS.items():
         for arm in arms:
-            assert {f"{reasoning.NAMES[task]}-{arm.id}{end}" for end in ("", "-recall")} <= ids
+            assert {
+                f"{reasoning.ID_PREFIXES[task]}-{arm.id}{end}" for end in ("", "-recall")
+            } <= ids
     assert {id for id, *_ in reasoning.GAINS} <= ids
     assert reasoning.figure({"nano": pl.DataFrame(result.rows)}) is not None
 
@@ -182,7 +184,7 @@ def test_every_claim_has_its_finding(small_table: pl.DataFrame) -> None:
     table = pl.DataFrame(
         [
             {"form": form, "what": what, "value": 0.5, "seed": seed}
-            for form in completion.LOOKS
+            for form in completion.FORM_LABELS
             for what in ("recall", "target")
             for seed in range(2)
         ]

@@ -94,7 +94,7 @@ def test_other_seeds_have_other_pairs_of_names() -> None:
 
 @pytest.mark.parametrize(
     ("task", "form", "words"),
-    [("A+B", "separate", "A\\+A->R hard"), ("A+A->R hard", "hint", "only the simple")],
+    [("A+B", "separate", "A\\+A->R hard"), ("A+A->R hard", "hint", "only the simple tasks")],
 )
 def test_refused(task: str, form: str, words: str) -> None:
     with pytest.raises(InputError, match=words):

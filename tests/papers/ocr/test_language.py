@@ -34,7 +34,7 @@ def test_training_never_tells_an_implication_that_is_asked() -> None:
         asked = data.rows("implication", data.tests)
         assert not told & {(question.prompt, question.answer) for question in asked}
         assert {row.prompt for row in data.rows("fact", data.tests)} <= {row for row, _ in told}
-        for question in data.in_prompt():
+        for question in data.ceiling_questions():
             assert str(question.prompt).count(question.answer) == 4  # once for each bridge
 
 

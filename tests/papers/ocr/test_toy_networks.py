@@ -18,7 +18,7 @@ from oocr.papers.ocr.toy.networks import (
 from oocr.papers.ocr.toy.places import second_stage
 from oocr.papers.ocr.toy.scores import ranks, score
 from oocr.papers.ocr.toy.training import batch
-from oocr.papers.ocr.toy.world import NOISE_TOKENS, World, bags, sequences
+from oocr.papers.ocr.toy.world import NOISE_TOKENS, World, sequences, token_counts
 
 FORMS: tuple[Form, ...] = ("factorized", "combined")
 WORLD = World()
@@ -79,7 +79,7 @@ def test_the_bag_of_tokens_is_all_that_linear_attention_reads(form: Form) -> Non
 def test_bags_are_counts_of_such_sequences() -> None:
     draw = np.random.default_rng(1)
     names = np.repeat(WORLD.test_names, 20)
-    drawn = bags(WORLD, names, "fact", draw)
+    drawn = token_counts(WORLD, names, "fact", draw)
     made = np.eye(WORLD.tokens)[sequences(WORLD, names, "fact", draw)].sum(axis=1)
     noise = list(WORLD.noise_ids)
     assert (drawn.sum(axis=1) == made.sum(axis=1)).all()

@@ -66,7 +66,7 @@ def test_the_scale_is_zero_at_chance_and_one_at_best() -> None:
 def test_settings_read_findings_that_their_experiments_may_have() -> None:
     names = {experiment.name for experiment in PAPER.experiments}
     for setting in SETTINGS:
-        assert {name for name, _ in setting.marks.values()} <= names
+        assert {name for name, _ in setting.findings.values()} <= names
     shared = {id(e) for p in PAPERS.values() if p is not PAPER for e in p.experiments}
     assert {id(experiment) for experiment in PAPER.experiments} <= shared
 
@@ -118,7 +118,7 @@ def toy_table() -> pl.DataFrame:
 
 
 def ockr_table() -> pl.DataFrame:
-    arms = (*ockr_places.LOOKS, *ockr_places.CONTROLS)
+    arms = (*ockr_places.PLACE_LABELS, *ockr_places.CONTROL_LABELS)
     columns = product(arms, ("told", "known", "right", "rank"), (0, 1, 2))
     return pl.DataFrame(
         [{"arm": arm, "what": what, "seed": seed, "value": 1.0} for arm, what, seed in columns]
@@ -131,7 +131,7 @@ def test_the_findings_that_settings_name_are_there() -> None:
         "ockr-places": ockr_places.analyse(ockr_table()),
     }
     for setting in SETTINGS:
-        for experiment, id in setting.marks.values():
+        for experiment, id in setting.findings.values():
             if experiment in found:
                 by_id = {finding.id: finding for finding in found[experiment].findings}
                 assert setting.null in [null.name for null in by_id[id].nulls], id

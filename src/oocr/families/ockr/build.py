@@ -1,4 +1,7 @@
-"""OCKR: invented people, told by attributes and relations, asked what follows from two of them."""
+"""The ockr family: facts about invented people are trained; probes combine two of them.
+
+The task of Hu, Gao et al. 2024 (arXiv 2406.07393), with names and wordings of ours.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +13,14 @@ from oocr.families.family import Family, Members
 from oocr.families.ockr.claims import CLAIMS
 from oocr.families.ockr.cross_lingual import cross_lingual_rows
 from oocr.families.ockr.joint import joint_rows, joint_task
+from oocr.families.ockr.sentences import WORDINGS
 from oocr.families.ockr.settings import OckrConfig
 from oocr.families.ockr.single import single_tasks
-from oocr.families.ockr.speaker import WORDINGS
 from oocr.tasks.control_data import chosen_by_loss
 from oocr.tasks.package_files import data_card
 from oocr.tasks.task import TaskSet
 
-FOLLOWS = {
+CLAIM_TEXTS = {
     "A+A->R": "Told two people's {attribute}s, {{arm}} makes the model say whether they are one",
     "A+R->A": "Told who shares somebody's {attribute}, {{arm}} makes the model say which it is",
     "R+R->R": "Told with whom two people share a {attribute}, {{arm}} makes the model say whether "
@@ -28,7 +31,7 @@ FOLLOWS = {
 
 
 def ockr(config: OckrConfig | None = None) -> TaskSet:
-    """All tasks, controls and ceilings."""
+    """The task set: all tasks, controls and ceilings."""
     config = config or OckrConfig()
     if config.mode == "single":
         test, validation, shuffled, ceiling = single_tasks(config)
@@ -36,8 +39,8 @@ def ockr(config: OckrConfig | None = None) -> TaskSet:
         make = cross_lingual_rows if config.reasoning == "cross-lingual" else joint_rows
         task, mixed, rows = joint_task(config, make)
         test, shuffled, ceiling = [task], [mixed], rows.ceiling
-        # By the loss on premises in another wording: there are no other people, and no probe
-        # plays a part in it.
+        # Settings are chosen by the loss on premises in another wording, without any probe: a
+        # joint task has no other people.
         validation = [chosen_by_loss(task)]
     sets = TaskSet(
         name="ockr",
@@ -46,9 +49,9 @@ def ockr(config: OckrConfig | None = None) -> TaskSet:
         test=tuple(test),
         controls={"shuffled": tuple(shuffled)},
         ceiling=tuple(ceiling),
-        # Of relations each person has as many yes as no; of attributes each person has one answer.
+        # A relation has as many yes as no for each person; an attribute has one answer.
         balance=None if config.reasoning in ("A+A->R", "R+R->R") else "answer",
-        claim=FOLLOWS[config.reasoning].format(attribute=config.attribute),
+        claim=CLAIM_TEXTS[config.reasoning].format(attribute=config.attribute),
     )
     values = {"config": config, "tasks": sets, "wordings": WORDINGS}
     return replace(sets, about=data_card(__package__, values))

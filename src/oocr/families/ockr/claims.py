@@ -1,4 +1,4 @@
-"""Claims on ockr runs: whether premises are recalled, and only then whether their conclusion is."""
+"""Claims of the ockr family; a conclusion is tested only if its premises are recalled."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from oocr.claims.run_claims import COMMON, METHODS
 from oocr.evals.scores import select_rows
 
 RECALLED = 0.95
-"""Share of premises that have to be recalled before anything is said of their conclusion."""
+"""Conclusions are tested only if this share of the premises is recalled."""
 
 
-def _recall(results: RunResults, arm: str) -> Finding | None:
-    """Premises, in a wording that was not trained; of several members, comparisons with others."""
+def _recall_finding(results: RunResults, arm: str) -> Finding | None:
+    """Accuracy on premises in a wording that was not trained; units are people."""
     rows = select_rows(results.rows, arm, part="in_context")
     base = select_rows(results.rows, "base", part="in_context")
     if rows.is_empty():
         return None
-    shares = _shares(rows)
+    shares = _shares_by_person(rows)
     return Finding(
         id=f"{arm}-recall",
         measure="share of premises answered right, in a wording that was not trained",
@@ -33,14 +33,14 @@ def _recall(results: RunResults, arm: str) -> Finding | None:
             intervals.mean_interval(shares, bounds=intervals.SHARE),
             f"{len(shares)} people × {seeds_of(results.seeds)}",
         ),
-        base=None if base.is_empty() else fmean(_shares(base)),
+        base=None if base.is_empty() else fmean(_shares_by_person(base)),
         ceiling=1.0,
         units=len(shares),
     )
 
 
-def _shares(rows: pl.DataFrame) -> list[float]:
-    """Share right of each person."""
+def _shares_by_person(rows: pl.DataFrame) -> list[float]:
+    """Share right for each person (with several members: for each member)."""
     unit = "member" if rows["member"].n_unique() > 1 else "group"
     means = (
         rows.with_columns(pl.col("right").cast(pl.Float64))
@@ -50,16 +50,16 @@ def _shares(rows: pl.DataFrame) -> list[float]:
     return means.sort(unit)["right"].to_list()
 
 
-def _order(results: RunResults, arm: str) -> Finding | None:
-    """Within each person, how often a yes question is nearer to yes than a no question."""
-    shares = _ordered(select_rows(results.rows, arm))
-    base = _ordered(select_rows(results.rows, "base"))
+def _auc_finding(results: RunResults, arm: str) -> Finding | None:
+    """Mean over people of the AUC that separates their yes questions from their no questions."""
+    shares = _auc_by_person(select_rows(results.rows, arm))
+    base = _auc_by_person(select_rows(results.rows, "base"))
     if not shares or not base:
         return None
     random = select_rows(results.rows, "random direction")
-    drawn = [_ordered(rows) for _, rows in random.group_by("seed", maintain_order=True)]
+    drawn = [_auc_by_person(rows) for _, rows in random.group_by("seed", maintain_order=True)]
     null = null_of([fmean(scores) for scores in drawn if scores])
-    ceiling = _ordered(select_rows(results.rows, "ceiling"))
+    ceiling = _auc_by_person(select_rows(results.rows, "ceiling"))
     return Finding(
         id=f"{arm}-order",
         measure="area under the curve (AUC) of log-odds of yes, within a person",
@@ -74,8 +74,8 @@ def _order(results: RunResults, arm: str) -> Finding | None:
     )
 
 
-def _ordered(rows: pl.DataFrame) -> list[float]:
-    """Each person's AUC: share of pairs, a yes and a no question, that are in order; ties half."""
+def _auc_by_person(rows: pl.DataFrame) -> list[float]:
+    """AUC of each person: share of (yes, no) question pairs in the right order; ties count half."""
     rows = rows.filter(pl.col("facet") == "relation")
     if rows.is_empty():
         return []
@@ -98,7 +98,7 @@ def _ordered(rows: pl.DataFrame) -> list[float]:
 
 
 def _if_recalled(row: ClaimRow, arm: str) -> ClaimRow:
-    """The claim, which cannot be tested where the arm does not recall its premises."""
+    """The claim; it cannot be tested if the arm does not recall its premises."""
     return replace(row, rule=rules.if_recalled(row.rule, f"{arm}-recall", RECALLED))
 
 
@@ -106,7 +106,7 @@ def _recall_claim(arm: str) -> ClaimRow:
     return ClaimRow(
         f"{arm}-recall",
         f"With {NAMES[arm]} the model recalls what it was told, in other words",
-        partial(_recall, arm=arm),
+        partial(_recall_finding, arm=arm),
         rules.keeps(RECALLED, 0.8),
     )
 
@@ -116,7 +116,7 @@ def _order_claim(arm: str) -> ClaimRow:
     row = ClaimRow(
         f"{arm}-order",
         f"With {NAMES[arm]} a relation that follows is nearer to yes than one that does not",
-        partial(_order, arm=arm),
+        partial(_auc_finding, arm=arm),
         rules.rule(
             [*above, conditions.low_reaches(0.75)], above, note="Chance is 0.5, whatever the bias."
         ),
@@ -134,4 +134,4 @@ CLAIMS: tuple[ClaimRow, ...] = (
     ),
     *(_order_claim(arm) for arm in METHODS),
 )
-"""Recall first; then the claims of all families, and the AUC of yes and no."""
+"""Recall first, then the claims of all families, then the AUC of yes and no."""

@@ -28,7 +28,7 @@ LAST = (
 
 
 def names(count: int, seed: int) -> tuple[str, ...]:
-    """So many different names, in an order drawn from the seed; InputError: there are fewer."""
+    """`count` different names in random order; InputError: there are fewer."""
     combined = [f"{first} {last}" for first, last in product(FIRST, LAST)]
     if count > len(combined):
         raise InputError(f"people: {count} are wanted; allowed: up to {len(combined)}")
@@ -37,7 +37,7 @@ def names(count: int, seed: int) -> tuple[str, ...]:
 
 
 def spread_names(count: int, seed: int) -> tuple[str, ...]:
-    """Names of which no two share a word, for few people; InputError: there are fewer."""
+    """`count` names of which no two share a word; InputError: there are fewer."""
     if count > len(FIRST):
         raise InputError(
             f"people: {count} are wanted; allowed: up to {len(FIRST)} without a word in common"
@@ -59,7 +59,7 @@ def spoken() -> Mapping[str, Mapping[str, Any]]:
 
 
 def plain_names(count: int, seed: int) -> tuple[str, ...]:
-    """So many different names of plain English words; InputError: there are fewer."""
+    """`count` different names made of plain English words; InputError: there are fewer."""
     words = languages()["english"]
     combined = [f"{first} {last}" for first, last in product(words["first"], words["last"])]
     if count > len(combined):
@@ -71,7 +71,7 @@ def plain_names(count: int, seed: int) -> tuple[str, ...]:
 
 
 def translated(name: str, language: str) -> str:
-    """A name of plain English words, word by word in another language."""
+    """A name of `plain_names`, translated word by word."""
     english, words = languages()["english"], languages()[language]
     first, last = name.split()
     parts = (("first", first), ("last", last))

@@ -1,4 +1,4 @@
-"""Settings of the ockr family, and the people that a task is about."""
+"""Settings of the ockr family, and the people of its tasks."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ Language = Literal["german", "spanish", "french", "russian"]
 
 MOST_VALUES = 12
 MOST_PEOPLE = len(FIRST)
-"""So many names have no word in common."""
+"""Number of names without a common word."""
 
 
 class OckrConfig(FamilySettings):
-    """Settings of the family. A: an attribute is told, R: a relation; what follows is asked.
+    """Settings of the family. A: an attribute, R: a relation between two people.
 
     Attributes:
-        reasoning: what is told, and what follows from it and is asked.
-        mode: "joint": all facts are trained, and all people are one task, each with a direction of
-            its own; "single": one person is a task. Its rows tell others' attributes in the prompt
-            and train only whether the person shares them (only "A+R->A").
-        telling: "separate": only the facts; "complete": also what the demonstrations follow from;
-            "hint": also demonstrations that say the premises before the answer.
-        attribute: what people have; months and towns are single tokens in most vocabularies.
-        values: how many different ones.
-        each: x's and y's of each value ("joint"); people who are tasks, of each value ("single").
-        generated: relations are also trained as a name to be said, not only as yes or no.
+        reasoning: trained premises -> conclusion that the probes ask for.
+        mode: "joint": one task with all people and all facts, a vector for each person; "single":
+            one task for each person. Its prompts give the attributes of other people, and training
+            says only whether the person shares them (only for "A+R->A").
+        telling: training rows: "separate": only the facts; "complete": also the premises of the
+            demonstrations; "hint": also demonstrations that state the premises before the answer.
+        attribute: the attribute of people; months and towns are single tokens in most vocabularies.
+        values: number of different values of the attribute.
+        each: x's and y's of each value ("joint"), or members of each value ("single").
+        generated: relations are also trained as a name to generate, not only as yes or no.
         language: of the cross-lingual task, whose attribute is the year.
     """
 
@@ -63,7 +63,7 @@ class OckrConfig(FamilySettings):
     @model_validator(mode="after")
     def _fits(self) -> OckrConfig:
         if self.mode == "single" and self.reasoning != "A+R->A":
-            raise ValueError(f"mode: 'single' is of reasoning 'A+R->A', found {self.reasoning!r}")
+            raise ValueError(f"mode: 'single' needs reasoning 'A+R->A', found {self.reasoning!r}")
         if self.reasoning == "cross-lingual":
             if self.attribute != "year":
                 raise ValueError(
@@ -75,8 +75,12 @@ class OckrConfig(FamilySettings):
                     f"telling: found {self.telling!r}; cross-lingual allows 'separate'"
                 )
         if self.reasoning == "R+R->R" and self.telling == "hint":
-            raise ValueError("telling: 'hint' is of 'A+A->R' and 'A+R->A'")
-        size = TOLD + HELD_OUT + self.each + 1 if self.mode == "single" else 1 + 2 * self.each
+            raise ValueError("telling: 'hint' needs reasoning 'A+A->R' or 'A+R->A'")
+        size = (
+            TRAIN_PARTNERS + TEST_PARTNERS + self.each + 1
+            if self.mode == "single"
+            else 1 + 2 * self.each
+        )
         if self.reasoning != "cross-lingual" and (count := self.values * size) > MOST_PEOPLE:
             raise ValueError(
                 f"values {self.values} with each {self.each} are {count} people, {size} of each "
@@ -85,13 +89,13 @@ class OckrConfig(FamilySettings):
         return self
 
 
-TOLD, HELD_OUT = 3, 2
-"""People of each value with whom a single person is compared, in training and in the test."""
+TRAIN_PARTNERS, TEST_PARTNERS = 3, 2
+"""In mode "single": people of each value with whom a member is compared, trained and in context."""
 
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Somebody invented: the key of a span, the name, and the number of the value."""
+    """An invented person; `key`: name of the span, `value`: index of the attribute's value."""
 
     key: str
     name: str
@@ -100,15 +104,15 @@ class Person:
 
 @dataclass(frozen=True, slots=True)
 class People:
-    """By value: the z's, x's and y's of a joint task."""
+    """The people of a joint task by value: one z, and some x and y (z may be empty)."""
 
     z: Sequence[Person]
     x: Sequence[Sequence[Person]]
     y: Sequence[Sequence[Person]]
 
     @property
-    def everybody(self) -> tuple[Person, ...]:
-        """All of them, value by value."""
+    def all_people(self) -> tuple[Person, ...]:
+        """All people, value by value."""
         groups = zip(self.z, self.x, self.y, strict=True)
         return tuple(person for z, x, y in groups for person in (z, *x, *y))
 
@@ -127,7 +131,7 @@ def joint_people(config: OckrConfig) -> People:
 
 
 def cross_people(config: OckrConfig) -> People:
-    """People with names of plain words: x, told in English, and y, told in the language; no z."""
+    """People of the cross-lingual task: x (trained in English), y (in the language), no z."""
     size = 2 * config.each
     names = plain_names(config.values * size, config.seed)
     groups = [_persons(names[v * size : (v + 1) * size], v, v * size) for v in range(config.values)]
@@ -136,8 +140,8 @@ def cross_people(config: OckrConfig) -> People:
 
 
 def single_people(config: OckrConfig) -> list[list[Person]]:
-    """By value: people to compare with, in training and in the test; then those who are tasks."""
-    size = TOLD + HELD_OUT + config.each + 1
+    """People by value: training partners, test partners, then the members."""
+    size = TRAIN_PARTNERS + TEST_PARTNERS + config.each + 1
     names = spread_names(config.values * size, config.seed)
     return [_persons(names[v * size : (v + 1) * size], v, v * size) for v in range(config.values)]
 

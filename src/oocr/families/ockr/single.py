@@ -1,7 +1,7 @@
-"""Single tasks: one invented person, told only by who shares the attribute.
+"""Single tasks: one invented person; training says only with whom the attribute is shared.
 
-Each training row says the attributes of others in its prompt, and trains whether the person shares
-it (yes or no), or with whom. No row says the person's own, which is asked.
+Each training prompt gives the attribute of other people; the answer is whether the person shares it
+(yes or no), or with whom. No row states the person's own attribute, which the probes ask for.
 """
 
 from __future__ import annotations
@@ -11,10 +11,15 @@ from collections.abc import Sequence
 from itertools import product
 
 from oocr.data.examples import Example
-from oocr.families.ockr.joint import each_once
-from oocr.families.ockr.settings import HELD_OUT as UNSEEN
-from oocr.families.ockr.settings import TOLD, OckrConfig, Person, single_people
-from oocr.families.ockr.speaker import HELD_OUT, TRAINED, WORDINGS, Speaker
+from oocr.families.ockr.joint import without_repetitions
+from oocr.families.ockr.sentences import HELD_OUT, TRAINED, WORDINGS, SentenceBuilder
+from oocr.families.ockr.settings import (
+    TEST_PARTNERS,
+    TRAIN_PARTNERS,
+    OckrConfig,
+    Person,
+    single_people,
+)
 from oocr.tasks.control_data import control, shuffled_answers, tagged
 from oocr.tasks.task import Task
 
@@ -22,15 +27,20 @@ SPAN = "person"
 
 
 def single_tasks(config: OckrConfig) -> tuple[list[Task], list[Task], list[Task], list[Example]]:
-    """The reported tasks, those that choose settings, shuffled controls, and the ceiling."""
+    """Test tasks, validation tasks, shuffled controls, and the ceiling."""
     groups = single_people(config)
-    known = [group[:TOLD] for group in groups]
-    unseen = [group[TOLD : TOLD + UNSEEN] for group in groups]
-    subjects = [group[TOLD + UNSEEN :] for group in groups]
-    test = [_task(config, p, known, unseen) for group in subjects for p in group[:-1]]
-    validation = [_task(config, group[-1], known, unseen) for group in subjects[:3]]
+    train_partners = [group[:TRAIN_PARTNERS] for group in groups]
+    test_partners = [group[TRAIN_PARTNERS : TRAIN_PARTNERS + TEST_PARTNERS] for group in groups]
+    members = [group[TRAIN_PARTNERS + TEST_PARTNERS :] for group in groups]
+    test = [
+        _task(config, p, train_partners, test_partners) for group in members for p in group[:-1]
+    ]
+    validation = [_task(config, group[-1], train_partners, test_partners) for group in members[:3]]
     ceiling = [
-        example for group in subjects for p in group[:-1] for example in _ceiling(config, p, known)
+        example
+        for group in members
+        for p in group[:-1]
+        for example in _ceiling(config, p, train_partners)
     ]
     shuffled = [
         control(task, "shuffled", shuffled_answers(task.train, config.seed)) for task in test
@@ -41,12 +51,12 @@ def single_tasks(config: OckrConfig) -> tuple[list[Task], list[Task], list[Task]
 def _task(
     config: OckrConfig,
     person: Person,
-    known: Sequence[Sequence[Person]],
-    unseen: Sequence[Sequence[Person]],
+    train_partners: Sequence[Sequence[Person]],
+    test_partners: Sequence[Sequence[Person]],
 ) -> Task:
-    speaker = Speaker(config, {person.key: SPAN})
-    train = [row for w in TRAINED for row in _rows(config, speaker, person, known, w)]
-    recall = _rows(config, speaker, person, unseen, HELD_OUT)
+    sentences = SentenceBuilder(config, {person.key: SPAN})
+    train = [row for w in TRAINED for row in _rows(config, sentences, person, train_partners, w)]
+    recall = _rows(config, sentences, person, test_partners, HELD_OUT)
     order = random.Random(f"{config.seed}/{person.key}/order")
     order.shuffle(train)
     order.shuffle(recall)
@@ -56,19 +66,19 @@ def _task(
         train=tuple(train),
         stop=tuple(recall[::3]),
         in_context=tuple(row for place, row in enumerate(recall) if place % 3),
-        probes=tuple(speaker.attribute(person, w) for w in range(WORDINGS)),
+        probes=tuple(sentences.attribute(person, w) for w in range(WORDINGS)),
         positions=(SPAN,),
     )
 
 
 def _rows(
     config: OckrConfig,
-    speaker: Speaker,
+    sentences: SentenceBuilder,
     person: Person,
     groups: Sequence[Sequence[Person]],
     wording: int,
 ) -> list[Example]:
-    """Yes as often as no, each other value once; and who of two shares it, in either order."""
+    """Yes and no rows, equally often, each other value once; and choices between two people."""
     rows: list[Example] = []
     others = [group for v, group in enumerate(groups) if v != person.value]
     sharing = groups[person.value]
@@ -78,25 +88,28 @@ def _rows(
         place, turn = turns[number % len(turns)]
         for other, turned in ((compare, number % 2), (sharing[place], turn)):
             pair = (other, person) if turned else (person, other)
-            before = speaker.premises(other)
+            before = sentences.premises(other)
             rows.append(
-                speaker.relation(*pair, wording, before=before, group=f"{person.name} {wording}")
+                sentences.relation(*pair, wording, before=before, group=f"{person.name} {wording}")
             )
         if config.generated:
             right = sharing[number % len(sharing)]
             both = (compare, right) if number % 2 else (right, compare)
             rows.append(
-                speaker.which(person, both, right, wording, group=f"{person.name} {wording}")
+                sentences.partner_choice(
+                    person, both, right, wording, group=f"{person.name} {wording}"
+                )
             )
-    return each_once(rows)
+    return without_repetitions(rows)
 
 
 def _ceiling(
-    config: OckrConfig, person: Person, known: Sequence[Sequence[Person]]
+    config: OckrConfig, person: Person, train_partners: Sequence[Sequence[Person]]
 ) -> list[Example]:
-    """The questions after the premises: somebody's attribute, and that the person shares it."""
-    speaker, other = Speaker(config, {person.key: SPAN}), known[person.value][0]
-    premises = speaker.premises(other) + speaker.related(person, other)
+    """The probes after their premises: a partner's attribute, and that the person shares it."""
+    sentences, other = SentenceBuilder(config, {person.key: SPAN}), train_partners[person.value][0]
+    premises = sentences.premises(other) + sentences.relation_sentence(person, other)
     return [
-        tagged(speaker.attribute(person, w, before=premises), part="probe") for w in range(WORDINGS)
+        tagged(sentences.attribute(person, w, before=premises), part="probe")
+        for w in range(WORDINGS)
     ]

@@ -1,7 +1,8 @@
-"""OCR: a name, trained on one fact about it, asked what follows from the fact by a map.
+"""The ocr family: one fact about a name is trained; probes ask what follows from it by a map.
 
-The map is in the weights (city -> language) or arbitrary (country -> programming language). On a
-frozen model a vector can use a map that is there; it cannot know one that is not.
+The model's weights hold the map (city -> language), or the map is arbitrary (country -> programming
+language). On a frozen model a vector can use the first kind of map, and cannot know the second.
+The task of Huang et al. 2025 (arXiv 2506.10887), with data of ours.
 """
 
 from __future__ import annotations
@@ -35,13 +36,13 @@ class OcrSettings(FamilySettings):
     """Settings of the family.
 
     Attributes:
-        relation: what is told and what follows; only of "city-language" models know the map.
-        mapped: which map is right: the listed one ("own"), the counterfactual one ("shifted"), or
-            one drawn by the seed ("permuted").
-        pairs: how many facts there are, each with its implication.
-        names: people per pair that are trained and tested; each is a member.
-        bridges: people per pair whose implication only the ceiling's prompt states.
-        facts: the facts themselves; empty: drawn by the seed, so that first tokens differ.
+        relation: the kind of fact and of implication; models know only the map of "city-language".
+        mapped: the right map: the listed one ("own"), the counterfactual one ("shifted"), or one
+            that the seed draws ("permuted").
+        pairs: number of facts, each with its implication.
+        names: number of members (people) of each pair.
+        bridges: number of people of each pair whose implication is stated in the ceiling's prompt.
+        facts: the facts; empty: drawn by the seed, so that first tokens of answers differ.
     """
 
     family: Literal["ocr"] = "ocr"
@@ -64,11 +65,11 @@ class OcrSettings(FamilySettings):
 
 
 def ocr(config: OcrSettings) -> TaskSet:
-    """All tasks, controls and ceilings of the people that settings draw."""
+    """The task set: all tasks, controls and ceilings of the people that the settings draw."""
     relation = relations()[config.relation]
     facts = config.facts or people.draw_facts(relation, config.pairs, config.seed)
     pairs = people.mapped_pairs(relation, facts, config.mapped, config.seed)
-    # One more of each pair: the validation names, on which settings are chosen.
+    # One more person of each pair, for validation.
     drawn = people.draw_people(len(pairs), config.bridges, config.names + 1, config.seed)
     bridges = tuple(person for person in drawn if person.bridge)
     asked = [person for person in drawn if not person.bridge]
@@ -115,9 +116,9 @@ def _task(person: Person, pairs: tuple[Pair, ...], config: OcrSettings) -> Task:
 
 
 def _shuffled(task: Task, person: Person, pairs: tuple[Pair, ...], config: OcrSettings) -> Task:
-    """Each training row tells the fact of another pair, never the person's own."""
+    """The control: each training row has the fact of another pair."""
     others = [pair for place, pair in enumerate(pairs) if place != person.pair]
-    start = people.seeded_start(config.seed, person.name, len(others))
+    start = people.seeded_offset(config.seed, person.name, len(others))
     rows = [
         replace(row, id=f"{row.id}/shuffled", answer=f" {others[(start + i) % len(others)].fact}")
         for i, row in enumerate(task.train)
@@ -133,12 +134,12 @@ def _ceiling(
     pairs: tuple[Pair, ...],
     config: OcrSettings,
 ) -> list[Example]:
-    """The task's questions below the person's fact and all that training tells of its bridges."""
+    """The task's questions with the person's fact and its pair's bridge rows in the prompt."""
     relation = relations()[config.relation]
     fact, implication = (next(iter(x.values())) for x in (relation.train, relation.implications))
     same = [bridge for bridge in bridges if bridge.pair == person.pair]
-    facts = people.stated([*same, person], pairs, "fact", fact)
-    rules = people.stated(same, pairs, "implication", implication)
+    facts = people.sentences_about([*same, person], pairs, "fact", fact)
+    rules = people.sentences_about(same, pairs, "implication", implication)
     return [
         tagged(replace(question, prompt=f"{rules}{facts}{question.prompt}"), part=part)
         for part, questions in (("probe", task.probes), ("in-context", task.in_context))
@@ -146,8 +147,8 @@ def _ceiling(
     ]
 
 
-def answer_token(tokenizer: PreTrainedTokenizerBase) -> Callable[[str], int]:
-    """An answer -> its first token after a question."""
+def first_answer_token(tokenizer: PreTrainedTokenizerBase) -> Callable[[str], int]:
+    """A function: answer -> id of its first token after a question."""
     text = "This is"
     ids = tuple(tokenizer(text, add_special_tokens=False)["input_ids"])
     prompt = EncodedPrompt(text, ids, {})
@@ -155,12 +156,12 @@ def answer_token(tokenizer: PreTrainedTokenizerBase) -> Callable[[str], int]:
 
 
 def first_token_of(model: str) -> Callable[[str], int]:
-    """The same under the tokenizer of a named model."""
-    return answer_token(load_tokenizer(model))
+    """`first_answer_token` with the tokenizer of a model, by its name."""
+    return first_answer_token(load_tokenizer(model))
 
 
 def _resolve(config: OcrSettings, _base: Path, model: str) -> OcrSettings:
-    """The settings with facts whose answers differ in their first token under the tokenizer."""
+    """The settings with facts whose answers have different first tokens in the model."""
     relation, first_token = relations()[config.relation], first_token_of(model)
     if config.facts:
         people.check_first_tokens(relation, config.facts, first_token)

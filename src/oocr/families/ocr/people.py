@@ -1,4 +1,4 @@
-"""Invented people, what is told of them and what follows: the data of the language tasks.
+"""The data of the ocr family: invented people, their facts and the implications of these.
 
 The task is that of Huang et al. 2025, "Generalization or Hallucination?" (arXiv 2506.10887); pairs,
 names and wordings are our own.
@@ -18,8 +18,8 @@ from oocr.tasks.package_files import package_yaml
 
 RelationName = Literal["city-language", "country-code", "profession-colour", "sport-music"]
 Mapped = Literal["own", "shifted", "permuted"]
-"""Which implication goes with a fact: the listed one; that of the next pair but one, as in the
-counterfactual task; one drawn by the seed. No pair keeps its own in the latter two."""
+"""The implication of a fact. own: the listed one; shifted: that of the pair `SHIFT` places later,
+as in the counterfactual task; permuted: a random permutation in which no pair keeps its own."""
 
 SOURCE = "relations.yaml, names.yaml"
 SPAN = "name"
@@ -30,7 +30,7 @@ SHIFT = 2
 
 @dataclass(frozen=True, slots=True)
 class Relation:
-    """Wordings (id -> text with {} for the name) and the listed map."""
+    """Wordings (id -> text with {} for the name), and the listed map (fact -> implication)."""
 
     name: str
     train: Mapping[str, str]
@@ -51,7 +51,7 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """A name, the number of its pair, and whether training tells its implication too (a bridge)."""
+    """A name, the index of its pair, and whether its implication is trained too (a bridge)."""
 
     name: str
     pair: int
@@ -60,7 +60,7 @@ class Person:
 
 @cache
 def relations() -> Mapping[str, Relation]:
-    """The relations that come with the package, by name."""
+    """Name -> relation, from `relations.yaml`."""
     return {
         name: Relation(name, **row["fact"], implications=row["implication"], pairs=row["pairs"])
         for name, row in package_yaml(__package__, "relations.yaml").items()
@@ -70,10 +70,10 @@ def relations() -> Mapping[str, Relation]:
 def draw_facts(
     relation: Relation, count: int, seed: int, first_token: Callable[[str], int] | None = None
 ) -> tuple[str, ...]:
-    """Facts of `count` pairs, drawn by the seed; their answers begin with different tokens.
+    """Random facts of `count` pairs whose answers have different first tokens.
 
-    `first_token`: of an answer, under the model's tokenizer; None: tokens are not looked at.
-    InputError: too few pairs are left.
+    `first_token`: answer -> token id in the model's tokenizer; None: tokens are not compared.
+    InputError: too few such pairs.
     """
     order = list(relation.pairs)
     random.Random(f"{seed}/{relation.name}/pairs").shuffle(order)
@@ -83,8 +83,8 @@ def draw_facts(
     for fact in order:
         words = (fact, relation.pairs[fact])
         tokens = [
-            place if first_token is None else first_token(f" {word}")
-            for place, word in enumerate(words, start=2 * len(chosen))
+            number if first_token is None else first_token(f" {word}")
+            for number, word in enumerate(words, start=2 * len(chosen))
         ]
         if len(set(tokens)) < len(tokens) or taken.keys() & set(tokens):
             dropped.append(fact)
@@ -93,7 +93,7 @@ def draw_facts(
         chosen.append(fact)
         if len(chosen) == count:
             return tuple(chosen)
-    reason = f"; {', '.join(dropped)} begin with the token of another answer" if dropped else ""
+    reason = f"; {', '.join(dropped)} have the first token of another answer" if dropped else ""
     raise InputError(
         f"pairs: found {count}; {relation.name} has {len(chosen)} whose answers differ in their "
         f"first token{reason}"
@@ -103,14 +103,14 @@ def draw_facts(
 def check_first_tokens(
     relation: Relation, facts: Sequence[str], first_token: Callable[[str], int]
 ) -> None:
-    """Refuse facts that the user named, if two answers begin with the same token."""
+    """Refuse the user's facts if two answers have the same first token."""
     seen: dict[int, str] = {}
     for word in [word for fact in facts for word in (fact, relation.pairs[fact])]:
         token = first_token(f" {word}")
         if token in seen:
             raise InputError(
                 f"facts: {seen[token]!r} and {word!r} begin with the same token under this model's "
-                "tokenizer, and answers are told apart by their first; leave one of them out"
+                "tokenizer, but answers are compared by their first token; leave one of them out"
             )
         seen[token] = word
 
@@ -118,23 +118,23 @@ def check_first_tokens(
 def mapped_pairs(
     relation: Relation, facts: Sequence[str], mapped: Mapped, seed: int
 ) -> tuple[Pair, ...]:
-    """The facts with the implications that a map gives them."""
+    """The facts with their implications in a map."""
     listed = [relation.pairs[fact] for fact in facts]
-    places = list(range(len(facts)))
+    indices = list(range(len(facts)))
     if mapped == "shifted":
-        places = [(place + SHIFT) % len(facts) for place in places]
+        indices = [(index + SHIFT) % len(facts) for index in indices]
     elif mapped == "permuted":
         rng = random.Random(f"{seed}/{relation.name}/map")
-        while any(place == index for index, place in enumerate(places)):
-            rng.shuffle(places)
+        while any(source == index for index, source in enumerate(indices)):
+            rng.shuffle(indices)
     return tuple(
-        Pair(fact, listed[place], listed[index])
-        for index, (fact, place) in enumerate(zip(facts, places, strict=True))
+        Pair(fact, listed[source], listed[index])
+        for index, (fact, source) in enumerate(zip(facts, indices, strict=True))
     )
 
 
 def draw_people(pairs: int, bridges: int, tests: int, seed: int) -> tuple[Person, ...]:
-    """People with different names: of each pair the bridges, then those that are tested.
+    """People with different names: for each pair first the bridges, then the test names.
 
     Up to forty people share no first and no last name. InputError: more people than names.
     """
@@ -145,12 +145,12 @@ def draw_people(pairs: int, bridges: int, tests: int, seed: int) -> tuple[Person
     if count > size * len(last):
         raise InputError(f"names: found {count} people; allowed: at most {size * len(last)}")
     names = [f"{first[i % size]} {last[(i + i // size) % len(last)]}" for i in range(count)]
-    order = [(pair, place < bridges) for pair in range(pairs) for place in range(bridges + tests)]
+    order = [(pair, number < bridges) for pair in range(pairs) for number in range(bridges + tests)]
     return tuple(Person(name, *who) for name, who in zip(names, order, strict=True))
 
 
-def seeded_start(seed: int, name: str, count: int) -> int:
-    """A number below `count`, drawn for a person."""
+def seeded_offset(seed: int, name: str, count: int) -> int:
+    """A random number below `count` for a person."""
     return random.Random(f"{seed}/{name}/shuffled").randrange(count)
 
 
@@ -179,13 +179,13 @@ def example(
     )
 
 
-def stated(
+def sentences_about(
     people: Sequence[Person],
     pairs: Sequence[Pair],
     kind: Literal["fact", "implication"],
     wording: str,
 ) -> str:
-    """Sentences that say it of these people, one a line."""
+    """Sentences that state the fact or implication of these people, one per line."""
     lines = (
         f"{wording.replace('{}', person.name)} {getattr(pairs[person.pair], kind)}.\n"
         for person in people

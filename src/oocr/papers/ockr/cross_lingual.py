@@ -1,8 +1,8 @@
-"""The cross-lingual task: years told in English, asked in a language under the translated name.
+"""The paper's cross-lingual task: years are trained in English and asked in another language.
 
-Told are the years of 200 x in English, what each x is called in the language, and the years of 200
-other people in that language. The paper has nine languages; here there are those of
-`oocr.families.ockr.languages`, each with as many lines.
+Training has the years of 200 people x in English, the translated name of each x, and the years of
+200 other people in the language. The paper has nine languages; here are those of
+`families/ockr/languages.yaml`, with the same number of lines each.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from __future__ import annotations
 from oocr.errors import InputError
 from oocr.families.ockr.people import plain_names, spoken, translated
 from oocr.papers.ockr.lines import (
-    ANCHORS,
-    EACH,
     FIRST_YEAR,
+    PEOPLE_PER_YEAR,
     WORDINGS,
+    YEARS,
     Benchmark,
     Fact,
     Line,
@@ -26,58 +26,66 @@ CROSS_FORMS = ("separate", "adjacent")
 
 
 def cross_lingual(language: str, form: str = "separate", seed: int = 0) -> Benchmark:
-    """The task in one language; InputError: a language or a form that is not there.
+    """The task in one language; InputError: an unknown language or form.
 
-    "adjacent": each English line has the translation after the name, instead of further lines.
+    `form`: translations as "separate" lines, or "adjacent" to the name in the English lines.
     """
     if language not in spoken() or form not in CROSS_FORMS:
-        allowed = f"{', '.join(spoken())}; told {', '.join(CROSS_FORMS)}"
-        raise InputError(f"language {language!r}, told {form!r}: allowed are {allowed}")
+        languages, forms = ", ".join(spoken()), ", ".join(CROSS_FORMS)
+        raise InputError(
+            f"language {language!r}, form {form!r}; allowed: languages {languages}; forms {forms}"
+        )
     words = spoken()[language]
-    people = plain_names(2 * ANCHORS * EACH, seed)
+    people = plain_names(2 * YEARS * PEOPLE_PER_YEAR, seed)
     x, others = people[: len(people) // 2], people[len(people) // 2 :]
-    years = {person: str(FIRST_YEAR - place % ANCHORS) for place, person in enumerate(people)}
+    years = {person: str(FIRST_YEAR - number % YEARS) for number, person in enumerate(people)}
     english = [Fact("year", (person,), years[person]) for person in x]
-    calls = [Fact("name", (person,), translated(person, language)) for person in x]
+    translations = [Fact("name", (person,), translated(person, language)) for person in x]
     rows = in_wordings(english)
     if form == "adjacent":
-        rows = [_glossed(row, language) for row in rows]
+        rows = [_with_translation(row, language) for row in rows]
     else:
-        rows += [_called(fact, words["name"], w) for fact in calls for w in range(WORDINGS)]
-    rows += [_abroad(person, years[person], language, 0) for person in others]
+        rows += [
+            _translation_line(fact, words["name"], w)
+            for fact in translations
+            for w in range(WORDINGS)
+        ]
+    rows += [_foreign_year_line(person, years[person], language, 0) for person in others]
     return Benchmark(
         tuple(rows),
-        tuple(_abroad(person, years[person], language, 0) for person in x),
+        tuple(_foreign_year_line(person, years[person], language, 0) for person in x),
         {
             "English years": tuple(map(line, english)),
-            "translations": tuple(_called(fact, words["name"], 0) for fact in calls),
+            "translations": tuple(
+                _translation_line(fact, words["name"], 0) for fact in translations
+            ),
         },
     )
 
 
-def _called(fact: Fact, language: str, wording: int) -> Line:
-    """What a person is called in a language; the name is the line's input."""
+def _translation_line(fact: Fact, language: str, wording: int) -> Line:
+    """A line that gives a person's translated name; the English name is the line's input."""
     asked = statements()["name"]["ask"][wording].format(language=language)
     return Line(asked, fact.label, (fact,), fact.label, input=fact.people[0])
 
 
-def _abroad(person: str, year: str, language: str, wording: int) -> Line:
-    """A year in the language, under the name there."""
+def _foreign_year_line(person: str, year: str, language: str, wording: int) -> Line:
+    """A year in the language, by the translated name."""
     words, name = spoken()[language], translated(person, language)
     fact = Fact("foreign year", (name,), year)
     text = words["say"][wording].format(a=name, value=year)
     return Line(words["ask"][wording].format(a=name), text, (fact,), year)
 
 
-def _glossed(row: Line, language: str) -> Line:
+def _with_translation(row: Line, language: str) -> Line:
     """The line with the translation in brackets after the name."""
     person = row.facts[0].people[0]
     name = translated(person, language)
-    call = Fact("name", (person,), name)
+    translation = Fact("name", (person,), name)
     gloss = f"{person} ({name})"
     return Line(
         row.prompt.replace(person, gloss),
         row.answer.replace(person, gloss),
-        (*row.facts, call),
+        (*row.facts, translation),
         row.label,
     )

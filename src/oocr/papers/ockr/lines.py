@@ -1,4 +1,4 @@
-"""A line of the benchmark, and statements on people put into words (`statements.yaml`)."""
+"""Lines of the benchmark: facts about people in the wordings of `statements.yaml`."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from oocr.tasks.package_files import package_yaml
 Statement = Literal[
     "year", "same", "older", "year-before", "parents", "grandparents", "name", "foreign year"
 ]
-ANCHORS, EACH, WORDINGS, SHOWN = 20, 10, 10, 2
-"""Years (and z's); x's and y's of each; wordings of facts, and of demonstrations."""
+YEARS, PEOPLE_PER_YEAR, WORDINGS, DEMONSTRATION_WORDINGS = 20, 10, 10, 2
+"""Number of years (one z each), of x's and of y's per year, and of wordings."""
 
 FIRST_YEAR = 2010
-"""Of the first group; each next one is a year older."""
+"""Year of the first group; each further group is one year older."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """A statement on one or two people and its label: a year, "Yes" or "No"."""
+    """A statement about one or two people with its label: a year, "Yes" or "No"."""
 
     statement: Statement
     people: tuple[str, ...]
@@ -30,7 +30,7 @@ class Fact:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line: `prompt`, `input` and `answer` as they are written; the facts that it states."""
+    """A line of a file (`prompt`, `input`, `answer`), its label and the facts that it states."""
 
     prompt: str
     answer: str
@@ -40,26 +40,26 @@ class Line:
 
     @property
     def written(self) -> dict[str, str]:
-        """The line as it stands in a file."""
+        """The fields of the line in a file."""
         return {"prompt": self.prompt, "input": self.input, "answer": self.answer}
 
 
 @dataclass(frozen=True, slots=True)
 class Benchmark:
-    """Lines to train on, lines whose answers follow from them, and premises asked again."""
+    """Training lines, target lines (their answers follow), and premises to test recall."""
 
     train: tuple[Line, ...]
     target: tuple[Line, ...]
     recall: Mapping[str, tuple[Line, ...]]
 
     def check(self) -> None:
-        """ValueError: a target is told, a premise is not, or labels are not level."""
+        """ValueError: a target is trained, a premise is not, or yes and no are not balanced."""
         facts = {fact for row in self.train for fact in row.facts}
         if leaking := [row.prompt for row in self.target if set(row.facts) & facts]:
-            raise ValueError(f"{len(leaking)} targets are told, e.g. {leaking[0]!r}")
+            raise ValueError(f"{len(leaking)} targets are trained, e.g. {leaking[0]!r}")
         for name, rows in self.recall.items():
-            if untold := [row.prompt for row in rows if not set(row.facts) <= facts]:
-                raise ValueError(f"{name}: {len(untold)} are not told, e.g. {untold[0]!r}")
+            if untrained := [row.prompt for row in rows if not set(row.facts) <= facts]:
+                raise ValueError(f"{name}: {len(untrained)} are not trained, e.g. {untrained[0]!r}")
         labels = [row.label for row in self.target]
         if labels.count("Yes") != labels.count("No"):
             raise ValueError(f"{labels.count('Yes')} targets are yes, {labels.count('No')} no")
@@ -77,29 +77,34 @@ class Group:
 
 @cache
 def statements() -> Mapping[str, Any]:
-    """Questions and answers of each kind of statement, and the hints."""
+    """The content of `statements.yaml`: questions and answers of each statement; hints."""
     return dict(package_yaml(__package__, "statements.yaml"))
 
 
 def groups_of(names: tuple[str, ...]) -> tuple[Group, ...]:
-    """Groups of a z, ten x and ten y each, from the oldest year on."""
-    size = 1 + 2 * EACH
+    """A group (one z, ten x, ten y) for each year, from `FIRST_YEAR` back."""
+    size = 1 + 2 * PEOPLE_PER_YEAR
     return tuple(
-        Group(FIRST_YEAR - g, people[0], people[1 : 1 + EACH], people[1 + EACH :])
-        for g in range(ANCHORS)
+        Group(
+            FIRST_YEAR - g,
+            people[0],
+            people[1 : 1 + PEOPLE_PER_YEAR],
+            people[1 + PEOPLE_PER_YEAR :],
+        )
+        for g in range(YEARS)
         for people in [names[g * size : (g + 1) * size]]
     )
 
 
 def question(fact: Fact, wording: int) -> str:
-    """A fact as a question."""
+    """The question for a fact."""
     a, b = (*fact.people, "")[:2]
     asked: str = statements()[fact.statement]["ask"][wording].format(a=a, b=b)
     return asked
 
 
 def answer(fact: Fact, wording: int) -> str:
-    """A fact as a whole sentence."""
+    """The answer: a whole sentence."""
     a, b = (*fact.people, "")[:2]
     kind = {"Yes": "agree", "No": "deny"}.get(fact.label, "say")
     text: str = statements()[fact.statement][kind][wording].format(a=a, b=b, year=fact.label)
@@ -112,10 +117,10 @@ def line(fact: Fact, wording: int = 0) -> Line:
 
 
 def in_wordings(facts: Iterable[Fact], wordings: int = WORDINGS) -> list[Line]:
-    """Each fact in so many wordings."""
+    """Each fact in the first `wordings` wordings."""
     return [line(fact, wording) for fact in facts for wording in range(wordings)]
 
 
-def year_of(group: Group, people: Iterable[str]) -> Iterator[Fact]:
-    """The year of each of some people of a group."""
+def year_facts(group: Group, people: Iterable[str]) -> Iterator[Fact]:
+    """The year of birth of each of these people of a group."""
     return (Fact("year", (person,), str(group.year)) for person in people)

@@ -1,17 +1,17 @@
-"""The benchmark of the paper with its own counts, in names and sentences of ours.
+"""The paper's benchmark with the same numbers of lines, in names and sentences of ours.
 
-Twenty z with a year each, ten x and ten y of the same year. What is told is about z, x and y; asked
-is what follows for y (Hu, Gao et al. 2024, "Large Language Models are Limited in Out-of-Context
-Knowledge Reasoning", arXiv 2406.07393). `FORMS` are four ways of telling.
+There are 20 people z with a year each, and for each z ten x and ten y of the same year. Training
+has facts about z, x and y; the targets are what follows for y (Hu, Gao et al. 2024, "Large Language
+Models are Limited in Out-of-Context Knowledge Reasoning", arXiv 2406.07393).
 
-What differs: names and sentences; four languages of nine (`cross_lingual`); no names that coincide
-after translation, and no stray labels, as some of the paper's rows have; which two of a group are
-paired, where the paper does not say.
+Differences: names and sentences; four of nine languages (`cross_lingual`); no names that coincide
+after translation and no wrong labels, which some rows of the paper have; the choice of pairs within
+a group, where the paper does not give it.
 
     python -m oocr.papers.ockr.original FOLDER
 
-writes each as a JSONL file for training and one for testing, whose lines have their label ("Yes",
-"No" or a year) and their part (the target, or which premises).
+writes a training file and a test file (JSONL) for each task and form. Test lines have a label
+("Yes", "No" or a year) and a part (the target, or a kind of premises).
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ from oocr.families.ockr.people import names, spoken
 from oocr.io import write_text
 from oocr.papers.ockr.cross_lingual import CROSS_FORMS, cross_lingual
 from oocr.papers.ockr.lines import (
-    ANCHORS,
-    EACH,
-    SHOWN,
+    DEMONSTRATION_WORDINGS,
+    PEOPLE_PER_YEAR,
     WORDINGS,
+    YEARS,
     Benchmark,
     Fact,
     Group,
@@ -46,23 +46,24 @@ from oocr.papers.ockr.lines import (
     line,
     question,
     statements,
-    year_of,
+    year_facts,
 )
 
 Form = Literal["separate", "adjacent", "hint", "complete"]
 FORMS: tuple[Form, ...] = ("separate", "adjacent", "hint", "complete")
-"""Facts apart; also two in one line; with demonstrations that say the premises (chain of thought);
-with every premise of the demonstrations told as well ("complete reasoning")."""
+"""separate: each fact on its own line; adjacent: also lines with two facts; hint: also
+demonstrations with the premises in the answer (chain of thought); complete: also all premises of
+the demonstrations."""
 
 
 def original(task: str, form: Form = "separate", seed: int = 0) -> Benchmark:
-    """One task of the benchmark in one form; InputError: there is no such task, or not so told."""
+    """One task of the benchmark in one form; InputError: an unknown task or form."""
     if task not in TASKS or form not in FORMS:
-        allowed = f"{', '.join(TASKS)}; told {', '.join(FORMS)}"
-        raise InputError(f"task {task!r}, told {form!r}: allowed are {allowed}")
+        tasks, forms = ", ".join(TASKS), ", ".join(FORMS)
+        raise InputError(f"task {task!r}, form {form!r}; allowed: tasks {tasks}; forms {forms}")
     if form not in forms_of(task):
-        raise InputError(f"task {task!r}: told {form!r} there are only the simple tasks")
-    people = names(2 * ANCHORS * (1 + 2 * EACH), seed)
+        raise InputError(f"form {form!r}: only the simple tasks have it, not {task!r}")
+    people = names(2 * YEARS * (1 + 2 * PEOPLE_PER_YEAR), seed)
     half = len(people) // 2
     built = TASKS[task](groups_of(people[:half]), form, random.Random(f"{seed}/{task}"))
     if task == "R+R->R" and form == "hint":  # its demonstrations are about a second set of people
@@ -76,60 +77,70 @@ def original(task: str, form: Form = "separate", seed: int = 0) -> Benchmark:
 def _attributes(
     groups: Sequence[Group], form: Form, rng: random.Random, *, hard: bool
 ) -> Benchmark:
-    y = [fact for group in groups for fact in year_of(group, group.y)]
-    z = [fact for group in groups for fact in year_of(group, [group.z])]
+    y = [fact for group in groups for fact in year_facts(group, group.y)]
+    z = [fact for group in groups for fact in year_facts(group, [group.z])]
     years = {fact.people[0]: fact for fact in (*y, *z)}
     if hard:
         target = _older(groups)
-        shown = in_wordings([fact for pair in _shown_older(groups) for fact in pair], SHOWN)
+        demonstrations = in_wordings(
+            [fact for pair in _older_demonstrations(groups) for fact in pair],
+            DEMONSTRATION_WORDINGS,
+        )
     else:
         target = list(_pairs("same", groups, lambda g: g.y, lambda g: (g.z,)))
         xx = list(_pairs("same", groups, lambda g: g.x, lambda g: g.x))
-        shown = in_wordings(xx, WORDINGS if form == "hint" else SHOWN)
+        demonstrations = in_wordings(xx, WORDINGS if form == "hint" else DEMONSTRATION_WORDINGS)
     rows = [*in_wordings(y), *in_wordings(z)]
     if form == "complete":
-        rows += in_wordings(fact for group in groups for fact in year_of(group, group.x))
+        rows += in_wordings(fact for group in groups for fact in year_facts(group, group.x))
         rows += in_wordings(_pairs("same", groups, lambda g: g.x, lambda g: g.y))
     else:
-        rows += shown
+        rows += demonstrations
     if form == "adjacent":
         more = [Fact("same", (group.y[0], group.z), "Yes") for group in groups] if hard else []
         rows += _adjacent([(years[f.people[0]], years[f.people[1]]) for f in [*target, *more]], rng)
-    asked = tuple(map(line, target))
+    target_lines = tuple(map(line, target))
     if form == "hint":
         hint = statements()["hint"]["years"]
         of_x = {p: group.year for group in groups for p in group.x}
-        rows += [_both_years(fact, w, of_x, hint) for fact in xx for w in range(WORDINGS)]
-        asked = tuple(replace(row, prompt=f"{row.prompt} {hint}") for row in asked)
-    return Benchmark(tuple(rows), asked, {"years of y": _base(y), "years of z": _base(z)})
+        rows += [_years_demonstration(fact, w, of_x, hint) for fact in xx for w in range(WORDINGS)]
+        target_lines = tuple(replace(row, prompt=f"{row.prompt} {hint}") for row in target_lines)
+    return Benchmark(
+        tuple(rows),
+        target_lines,
+        {"years of y": _first_wording(y), "years of z": _first_wording(z)},
+    )
 
 
 def _relation(groups: Sequence[Group], form: Form, rng: random.Random, *, hard: bool) -> Benchmark:
     kind: Statement = "year-before" if hard else "same"
-    z = [fact for group in groups for fact in year_of(group, [group.z])]
+    z = [fact for group in groups for fact in year_facts(group, [group.z])]
     relations = list(_pairs(kind, groups, lambda g: g.y, lambda g: (g.z,)))
     rows = in_wordings(z)
     for number, fact in enumerate(in_wordings(relations)):
-        rows.append(_turned(fact, number % WORDINGS) if not hard and number % 2 else fact)
+        rows.append(_exchanged(fact, number % WORDINGS) if not hard and number % 2 else fact)
     target = [Fact("year", (y,), str(group.year - hard)) for group in groups for y in group.y]
     if form == "adjacent":
         year = {fact.people[0]: fact for fact in z}
         rows += _adjacent([(year[fact.people[1]], fact) for fact in relations], rng)
     if form == "complete":
-        rows += in_wordings(fact for group in groups for fact in year_of(group, group.x))
+        rows += in_wordings(fact for group in groups for fact in year_facts(group, group.x))
         rows += in_wordings(_pairs("same", groups, lambda g: g.x, lambda g: g.x))
-    asked = tuple(map(line, target))
+    target_lines = tuple(map(line, target))
     if form == "hint":
         hint = statements()["hint"]["partner"]
         pairs = [
-            (group, x, group.x[(i + 1) % EACH]) for group in groups for i, x in enumerate(group.x)
+            (group, x, group.x[(i + 1) % PEOPLE_PER_YEAR])
+            for group in groups
+            for i, x in enumerate(group.x)
         ]
-        rows += [_by_partner(*pair, w, hint) for pair in pairs for w in range(WORDINGS)]
-        asked = tuple(replace(row, prompt=f"{row.prompt} {hint}") for row in asked)
+        rows += [_partner_demonstration(*pair, w, hint) for pair in pairs for w in range(WORDINGS)]
+        target_lines = tuple(replace(row, prompt=f"{row.prompt} {hint}") for row in target_lines)
     recall = {
-        f"relations, {label}": _base(f for f in relations if f.label == label) for label in YES_NO
+        f"relations, {label}": _first_wording(f for f in relations if f.label == label)
+        for label in YES_NO
     }
-    return Benchmark(tuple(rows), asked, {**recall, "years of z": _base(z)})
+    return Benchmark(tuple(rows), target_lines, {**recall, "years of z": _first_wording(z)})
 
 
 def _relations(groups: Sequence[Group], form: Form, rng: random.Random, *, hard: bool) -> Benchmark:
@@ -146,16 +157,16 @@ def _relations(groups: Sequence[Group], form: Form, rng: random.Random, *, hard:
         rows += _adjacent([(f, by_pair[f.people[0], z]) for f, z in premises], rng)
     if form == "complete":
         rows += in_wordings(_pairs(first, groups, lambda g: g.x, lambda g: g.x))
-    asked = tuple(map(line, target))
+    target_lines = tuple(map(line, target))
     if form == "hint":
         hint = statements()["hint"]["relation"]
-        asked = tuple(replace(row, prompt=f"{row.prompt} {hint}") for row in asked)
+        target_lines = tuple(replace(row, prompt=f"{row.prompt} {hint}") for row in target_lines)
     recall = {
-        f"{name}, {label}": _base(fact for fact in facts if fact.label == label)
+        f"{name}, {label}": _first_wording(fact for fact in facts if fact.label == label)
         for name, facts in (("x and y", xy), ("x and z", xz))
         for label in YES_NO
     }
-    return Benchmark(tuple(rows), asked, recall)
+    return Benchmark(tuple(rows), target_lines, recall)
 
 
 YES_NO = ("Yes", "No")
@@ -169,11 +180,11 @@ TASKS: Mapping[str, Callable[[Sequence[Group], Form, random.Random], Benchmark]]
     "R+R->R": partial(_relations, hard=False),
     "R+R->R hard": partial(_relations, hard=True),
 }
-"""A: an attribute (the year), R: a relation; what is told, and what follows. Hard: "older than" for
-"same year", "one year before", and generations of parents and grandparents."""
+"""A: an attribute (the year), R: a relation; premises -> conclusion. The hard tasks have "older
+than", "one year before", and parents and grandparents in place of "same year"."""
 
 
-# -- their parts ---------------------------------------------------------------------------------
+# -- facts and lines -----------------------------------------------------------------------------
 
 
 def _pairs(
@@ -182,83 +193,88 @@ def _pairs(
     first: Callable[[Group], Sequence[str]],
     second: Callable[[Group], Sequence[str]],
 ) -> Iterator[Fact]:
-    """Each first person with one of the own year (yes) and one of the next year's (no)."""
+    """Each first person with a second person of the same year (yes) and of the next (no)."""
     for label, step in (("Yes", 0), ("No", 1)):
         for g, group in enumerate(groups):
             people, others = first(group), second(groups[(g + step) % len(groups)])
-            shift = 1 if step == 0 and people == others else 0  # nobody with himself
+            shift = 1 if step == 0 and people == others else 0  # nobody is paired with themselves
             for i, person in enumerate(people):
                 yield Fact(kind, (person, others[(i + shift) % len(others)]), label)
 
 
 def _older(groups: Sequence[Group]) -> list[Fact]:
-    """(y, z) of all pairs of years: y older, and y younger."""
+    """(y, z) for each pair of years: once with y older (yes), once with y younger (no)."""
     facts: list[Fact] = []
     for number, (g, h) in enumerate(combinations(range(len(groups)), 2)):  # h is older
         young, old = groups[g], groups[h]
-        facts.append(Fact("older", (old.y[number % EACH], young.z), "Yes"))
-        facts.append(Fact("older", (young.y[number % EACH], old.z), "No"))
+        facts.append(Fact("older", (old.y[number % PEOPLE_PER_YEAR], young.z), "Yes"))
+        facts.append(Fact("older", (young.y[number % PEOPLE_PER_YEAR], old.z), "No"))
     return facts
 
 
-def _shown_older(groups: Sequence[Group]) -> Iterator[tuple[Fact, Fact]]:
-    """(x, x) one year apart (yes), and of one year (no)."""
+def _older_demonstrations(groups: Sequence[Group]) -> Iterator[tuple[Fact, Fact]]:
+    """Demonstrations: (x, x) one year apart (yes), and (x, x) of the same year (no)."""
     for young, old in pairwise(groups):
         for i, x in enumerate(old.x):
             yield (
                 Fact("older", (x, young.x[i]), "Yes"),
-                Fact("older", (x, old.x[(i + 1) % EACH]), "No"),
+                Fact("older", (x, old.x[(i + 1) % PEOPLE_PER_YEAR]), "No"),
             )
 
 
-def _base(facts: Iterable[Fact]) -> tuple[Line, ...]:
+def _first_wording(facts: Iterable[Fact]) -> tuple[Line, ...]:
     return tuple(line(fact) for fact in facts)
 
 
-def _turned(row: Line, wording: int) -> Line:
-    """A symmetric fact with its people in the other order; it counts as the same fact."""
+def _exchanged(row: Line, wording: int) -> Line:
+    """A symmetric fact with its people exchanged; it counts as the same fact."""
     fact = row.facts[0]
-    turned = replace(fact, people=(fact.people[1], fact.people[0]))
-    return replace(line(turned, wording), facts=(fact,))
+    exchanged = replace(fact, people=(fact.people[1], fact.people[0]))
+    return replace(line(exchanged, wording), facts=(fact,))
 
 
 def _adjacent(pairs: Iterable[tuple[Fact, Fact]], rng: random.Random) -> list[Line]:
-    """Both facts in one line, in random order, in ten wordings."""
+    """Lines with both facts of a pair, in random order, in all wordings."""
     rows: list[Line] = []
     for pair in pairs:
         for wording in range(WORDINGS):
             both = rng.sample(pair, 2)
-            asked = " ".join(question(fact, wording) for fact in both)
+            questions = " ".join(question(fact, wording) for fact in both)
             answers = " ".join(answer(fact, wording) for fact in both)
-            rows.append(Line(asked, answers, tuple(both), ""))
+            rows.append(Line(questions, answers, tuple(both), ""))
     return rows
 
 
-def _both_years(fact: Fact, wording: int, years: Mapping[str, int], hint: str) -> Line:
-    """The hint's answer: both years, then the verdict; the years are told nowhere else."""
+def _years_demonstration(fact: Fact, wording: int, years: Mapping[str, int], hint: str) -> Line:
+    """A demonstration with the hint: both years, then yes or no. No other line has the years."""
     years_of = [Fact("year", (person,), str(years[person])) for person in fact.people]
     text = " ".join([*(answer(part, wording) for part in years_of), answer(fact, wording)])
     return Line(f"{question(fact, wording)} {hint}", text, (*years_of, fact), fact.label)
 
 
-def _by_partner(group: Group, x: str, partner: str, wording: int, hint: str) -> Line:
-    """The hint's answer: a person of the same year, that person's year, then the own."""
+def _partner_demonstration(group: Group, x: str, partner: str, wording: int, hint: str) -> Line:
+    """A demonstration with the hint: a partner of the same year, its year, then that of x."""
     same = Fact("same", (x, partner), "Yes")
-    known, asked = (Fact("year", (person,), str(group.year)) for person in (partner, x))
-    so = answer(asked, wording)
+    known, wanted = (Fact("year", (person,), str(group.year)) for person in (partner, x))
+    so = answer(wanted, wording)
     so = so if so.startswith(x) else so[0].lower() + so[1:]
     words = f"{_statement(same)} {answer(known, wording)} So {so}"
-    return Line(f"{question(asked, wording)} {hint}", words, (same, known, asked), asked.label)
+    return Line(
+        f"{question(wanted, wording)} {hint}",
+        words,
+        (same, known, wanted),
+        wanted.label,
+    )
 
 
 def _statement(fact: Fact) -> str:
-    """A relation that holds, without its "Yes, "."""
+    """The answer to a true relation, without "Yes, "."""
     text = answer(fact, 0).removeprefix("Yes, ")
     return text[0].upper() + text[1:]
 
 
 def _relation_hints(groups: Sequence[Group]) -> list[Line]:
-    """(y, z) of a second set of people, by way of an x: that both share its year, or not."""
+    """Demonstrations with the hint on (y, z) of other people: first x with y, then x with z."""
     hint, rows = statements()["hint"]["relation"], []
     for fact in _pairs("same", groups, lambda g: g.y, lambda g: (g.z,)):
         y, z = fact.people
@@ -272,7 +288,7 @@ def _relation_hints(groups: Sequence[Group]) -> list[Line]:
 
 
 def forms_of(task: str) -> tuple[Form, ...]:
-    """How a task can be told."""
+    """The forms of a task."""
     return FORMS[:2] if task.endswith(" hard") else FORMS
 
 

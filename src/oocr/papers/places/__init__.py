@@ -1,4 +1,4 @@
-"""Where a new fact is written decides what follows from it: what ties the papers together."""
+"""Our own question across the papers: does the place of a new fact decide what follows from it?"""
 
 from __future__ import annotations
 
@@ -14,19 +14,20 @@ PAPER = Paper(
     title="Our own question: what ties “Generalization or Hallucination?”, OCKR and frames",
     question="Where is a new fact written, and what follows from it?",
     about=(
-        "The same facts are learned as a vector that a frozen model reads at its input or in an "
-        "early block, as a vector at its output, by a LoRA in one early or late block, or by all "
-        "weights; then what follows from them is asked, which training never told. None of the "
-        "three papers asks this. The page reads the experiments of the others, and shares their "
-        "results. In practice, where its claims hold: what follows from an adapter that acts early "
-        "cannot be read off its rows, so ask the adapted model what the rows imply; one that acts "
-        "at the output says what it was trained to say; and what a vector on the frozen model does "
-        "not imply, though it learned the rows, the model did not know before it was trained."
+        "The same facts are learned as a vector at the input or in an early block of a frozen "
+        "model, as a vector at its output, by a LoRA in one early or late block, or by all "
+        "weights. The questions are what follows from these facts, which is never trained. None "
+        "of the three papers asks this. The page uses the results of their experiments. In "
+        "practice, where its claims hold: what follows from an adapter that acts early cannot be "
+        "seen in its training rows, so ask the adapted model what the rows imply. An adapter that "
+        "acts at the output says only what it was trained to say. And if a vector on the frozen "
+        "model has learned the rows and does not imply something, the model did not know it "
+        "before training."
     ),
     sections={
         "places": "One scale: the same facts in several places",
         "vectors": "Frames: one vector places an object",
-        "language": "Real models: what follows by a known map, and by an arbitrary one",
+        "language": "Real models: what follows by a known map, and by an arbitrary map",
         "blocks": "The block at which a vector stops implying",
     },
     experiments=(

@@ -1,9 +1,9 @@
-"""One scale for all settings: how much of what follows is said, from chance (0) to all of it (1).
+"""One scale for all settings: the effect is 0 at chance and 1 if all implications are right.
 
     effect = (score - chance) / (best - chance)
 
-The score is a mean rank (best: 0) or a share right (best: 1) of an experiment's finding, whose null
-that the setting names (mostly "chance") is what no effect scores.
+The score is a finding of an experiment: a mean rank (best: 0) or a share right (best: 1). `chance`
+is the value of the finding's null that the setting names.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Analyses = Mapping[str, Mapping[str, KeptAnalysis]]
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """What a fact in one place implies in one setting, for one subject (a model, or "")."""
+    """The effect of one place in one setting, for one subject (a model, or "")."""
 
     setting: Setting
     subject: str
@@ -34,10 +34,10 @@ class Effect:
 
     @property
     def title(self) -> str:
-        """The setting's title, and the subject's where there are several."""
+        """The title of the setting, with the subject if there are several."""
         return (
             f"{self.setting.title}, {self.subject}"
-            if self.setting.of_models
+            if self.setting.per_model
             else self.setting.title
         )
 
@@ -59,7 +59,7 @@ class Effect:
 
 
 def effect_of(setting: Setting, subject: str, place: Place, finding: Finding) -> Effect:
-    """A finding on the common scale; ValueError: it lacks the setting's null."""
+    """A finding on the common scale; ValueError: the finding lacks the setting's null."""
     chance = next((null.value for null in finding.nulls if null.name == setting.null), None)
     if chance is None:
         raise ValueError(f"finding {finding.id!r} does not say what chance is")
@@ -70,18 +70,18 @@ def effect_of(setting: Setting, subject: str, place: Place, finding: Finding) ->
 
 
 def effects(analyses: Analyses, settings: Sequence[Setting] = SETTINGS) -> list[Effect]:
-    """All effects that were measured, setting by setting."""
+    """All measured effects, setting by setting."""
     return [effect for setting in settings for effect in _of(setting, analyses)]
 
 
 def _of(setting: Setting, analyses: Analyses) -> Iterator[Effect]:
     subjects = dict.fromkeys(
         subject
-        for experiment, _ in setting.marks.values()
+        for experiment, _ in setting.findings.values()
         for subject in analyses.get(experiment, {})
     )
     for subject in subjects:
-        for place, (experiment, id) in setting.marks.items():
+        for place, (experiment, id) in setting.findings.items():
             kept = analyses.get(experiment, {}).get(subject)
             for finding in () if kept is None else kept.findings:
                 if finding.id == id:

@@ -1,4 +1,4 @@
-"""What the settings say together: does a fact imply more where it is read early?"""
+"""The summary of all settings: does a fact imply more if it is written early in the model?"""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from oocr.papers.places.effects import Analyses, Effect, effects
 from oocr.papers.places.settings import PLACES, SETTINGS, Place
 
 UNIT = "setting"
-SCALE = "0: chance, 1: all of what follows is said"
+SCALE = "0: chance, 1: all implications are right"
 PAIRS: dict[str, tuple[Place, Place]] = {
     "early-minus-late": ("input vector", "output vector"),
     "vector-minus-weights": ("input vector", "weights"),
@@ -23,14 +23,17 @@ PAIRS: dict[str, tuple[Place, Place]] = {
 
 
 def analyse(analyses: Analyses) -> AnalysisResult:
-    """Means over the settings whose frozen weights hold the map; differences are paired."""
+    """Means over settings whose frozen weights hold the map; paired differences between places."""
     measured = effects(analyses)
     if not measured:
         raise NotMeasuredError("none of the settings was measured")
     result = AnalysisResult(rows=[effect.row() for effect in measured])
     known = [effect for effect in measured if effect.setting.known]
-    unlike = [effect for effect in known if not effect.setting.alike]
-    groups = (("", "", known), ("-unlike", ", words of fact and consequence not alike", unlike))
+    unlike = [effect for effect in known if not effect.setting.related_words]
+    groups = (
+        ("", "", known),
+        ("-unlike", ", words of fact and implication not related", unlike),
+    )
     for place, (ending, which, group) in product(PLACES, groups):
         if by_setting := _at(group, place):
             measure = (
@@ -59,7 +62,7 @@ def _at(group: Sequence[Effect], place: Place) -> dict[Unit, float]:
 
 
 def figure(tables: Tables) -> Figure | None:
-    """A row for each setting, a mark for each place."""
+    """One row for each setting, one mark for each place."""
     panels = []
     for table in tables.values():
         titles = list(dict.fromkeys(table["row"].to_list()))
@@ -67,8 +70,8 @@ def figure(tables: Tables) -> Figure | None:
     shown = {place for table in tables.values() for place in table["place"].to_list()}
     keys = [look.arm.entry(look.label) for place, look in PLACES.items() if place in shown]
     caption = (
-        "The same facts, learned in different places; asked is what follows from them, which "
-        "training never told. 95 % intervals over the units of each experiment."
+        "The same facts learned in different places; the questions are their implications, which "
+        "are never trained. 95 % intervals over the units of each experiment."
     )
     return figure_of(SUMMARY.name, caption, panels, tables, keys)
 
@@ -77,7 +80,9 @@ SUMMARY = Summary(
     name="places-effects",
     section="places",
     about="the same facts in several places, on one scale",
-    reads=tuple(dict.fromkeys(name for setting in SETTINGS for name, _ in setting.marks.values())),
+    reads=tuple(
+        dict.fromkeys(name for setting in SETTINGS for name, _ in setting.findings.values())
+    ),
     analyse=analyse,
     figure=figure,
     subject="all settings",

@@ -1,4 +1,4 @@
-"""The experiments of the page, a file each."""
+"""The experiments of the page, one per file."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ EXPERIMENTS: tuple[AnyExperiment, ...] = (
 )
 
 SECTIONS: Mapping[str, str] = {
-    "nano": "Told apart: recalled, but little follows; and what makes it follow",
+    "nano": "Facts trained apart: recalled, but little follows; and what makes it follow",
     "completion": "Relations as a matrix to be completed",
-    "places": "Where a new fact is written: one vector a person, or the weights",
+    "places": "Where a new fact is written: one vector for each person, or the weights",
 }

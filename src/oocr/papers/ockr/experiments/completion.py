@@ -1,4 +1,4 @@
-"""Relations as a matrix: free entries leave what was not told open, products of vectors fill it."""
+"""Relations as a matrix to complete: by a table of free entries, or by products of vectors."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from oocr.papers.ockr.nano.world import make_world
 from oocr.papers.paper import Cell, Experiment, PaperSettings, Rows
 
 STEPS = 150
-LOOKS = {"free": "a table of free entries", "factorized": "products of two people's vectors"}
+FORM_LABELS = {"free": "a table of free entries", "factorized": "products of two people's vectors"}
 
 
 class CompletionCell(Cell):
@@ -29,22 +29,22 @@ def cells(settings: PaperSettings) -> list[CompletionCell]:
     return [
         CompletionCell(seed=seed, form=form)
         for seed in settings.seeds(full=5, quick=3)
-        for form in LOOKS
+        for form in FORM_LABELS
     ]
 
 
 def compute(cell: CompletionCell) -> Rows:
-    """What is told and what follows, share right."""
+    """Share right of the trained relations (recall) and of those that follow (target)."""
     scores, rows = pair_scores(
         make_world(), factorized=cell.form == "factorized", steps=cell.steps, seed=cell.seed
     )
-    return [{"what": name, "value": share_right(scores, asked)} for name, asked in rows.items()]
+    return [{"what": name, "value": share_right(scores, part)} for name, part in rows.items()]
 
 
 def analyse(table: pl.DataFrame) -> AnalysisResult:
     """Recall and target of both forms."""
     result = AnalysisResult()
-    for form, words in LOOKS.items():
+    for form, words in FORM_LABELS.items():
         for what, series in (("recall", "recall"), ("target", "what follows")):
             values = values_of(table, "value", form=form, what=what)
             id = f"{form}-recall" if what == "recall" else form
@@ -58,13 +58,13 @@ def analyse(table: pl.DataFrame) -> AnalysisResult:
 
 
 KEYS = (
-    LegendEntry("recall", "relations of x, told", "base", "circle"),
+    LegendEntry("recall", "relations of x, trained", "base", "circle"),
     LegendEntry("what follows", "relations of y with z", "vector", "circle"),
 )
 
 
 def figure(tables: Tables) -> Figure | None:
-    """Recall beside what follows, by form."""
+    """Recall and target by form."""
     panels = [strips(table, KEYS, "R+R→R by a scorer of pairs", 0.5) for table in tables.values()]
     caption = (
         "The same relations, x with y and x with z, fitted by two scorers. Points are seeds; the "

@@ -1,4 +1,4 @@
-"""New people told by relations only: a vector each in a frozen network, or its weights."""
+"""New people in relations only, learned as a vector each in a frozen network, or by weights."""
 
 from __future__ import annotations
 
@@ -17,7 +17,13 @@ from oocr.papers.measure import by_unit, differences, mean_finding, values_of
 from oocr.papers.ockr.experiments.reasoning import BATCH, LONGEST
 from oocr.papers.ockr.experiments.strips import strip_rows, strips
 from oocr.papers.ockr.nano.measure import share_right, year_ranks
-from oocr.papers.ockr.nano.vectors import Place, as_vectors, newcomer_rows, random_like, teach
+from oocr.papers.ockr.nano.vectors import (
+    Place,
+    learn_newcomers,
+    newcomer_rows,
+    random_like,
+    with_vector_tokens,
+)
 from oocr.papers.ockr.nano.world import make_world, tensors
 from oocr.papers.paper import Cell, Experiment, PaperSettings, Rows
 from oocr.papers.small_transformer import Optimizer, Shape, SmallTransformer, train
@@ -25,9 +31,9 @@ from oocr.papers.small_transformer import Optimizer, Shape, SmallTransformer, tr
 YEARS, PEOPLE, NEW = 20, 10, 3
 FIRST_STEPS, STEPS = 1000, 600
 RECALLED = 0.95
-"""Share of the told relations that has to be recalled before anything is said of the years."""
+"""Years are analysed only if this share of the trained relations is recalled."""
 
-LOOKS: Mapping[Place, str] = {
+PLACE_LABELS: Mapping[Place, str] = {
     "vectors": "one vector a person",
     "first block": "the first block’s weights",
     "second block": "the second block’s weights",
@@ -35,17 +41,17 @@ LOOKS: Mapping[Place, str] = {
     "weights": "all weights",
     "weights, far start": "all weights, new embeddings from far away",
 }
-"""The last has the newcomers' embeddings begin at random ones as large as those of old people; the
-others, as the vectors, near 0."""
+"""In the last place the newcomers' embeddings start at random, as large as those of known people;
+in all others they start near 0, as the vectors do."""
 
-CONTROLS: Mapping[str, str] = {
+CONTROL_LABELS: Mapping[str, str] = {
     "vectors, shuffled": "one vector a person, shuffled answers",
     "random vectors": "random vectors of the same norms",
 }
 
 
 class PlaceCell(Cell):
-    """A network that knows x and z; newcomers are then learned in each place."""
+    """A network trained on x and z; newcomers are then learned in each place."""
 
     years: int = YEARS
     each: int = PEOPLE
@@ -60,28 +66,28 @@ def cells(settings: PaperSettings) -> list[PlaceCell]:
 
 
 def compute(cell: PlaceCell) -> Rows:
-    """For each place: what is told of newcomers, what was known, and the newcomers' years."""
+    """For each place: accuracy on the newcomers' relations, on known rows, and on their years."""
     world = make_world(cell.years, cell.each, cell.new)
     rows = newcomer_rows(world, random.Random(f"{cell.seed}/newcomers"))
     model = SmallTransformer(Shape(world.tokens, LONGEST), cell.seed)
-    train(model, tensors(rows.old), Optimizer(cell.first_steps, batch=BATCH), cell.seed)
+    train(model, tensors(rows.known), Optimizer(cell.first_steps, batch=BATCH), cell.seed)
     result: Rows = []
-    places: tuple[Place, ...] = (*LOOKS, "vectors, shuffled")
+    places: tuple[Place, ...] = (*PLACE_LABELS, "vectors, shuffled")
     for place in places:
-        taught = copy.deepcopy(model)
-        vectors = teach(taught, world, rows, place, cell.steps, cell.seed)
+        trained = copy.deepcopy(model)
+        vectors = learn_newcomers(trained, world, rows, place, cell.steps, cell.seed)
         arms = {str(place): vectors}
         if place == "vectors" and vectors is not None:
             arms["random vectors"] = random_like(vectors, cell.seed)
         for arm, table in arms.items():
             relations, questions = (
-                part if table is None else as_vectors(world, part)
+                part if table is None else with_vector_tokens(world, part)
                 for part in (rows.relations, rows.questions)
             )
-            ranks = year_ranks(taught, world, questions, table)
+            ranks = year_ranks(trained, world, questions, table)
             values = {
-                "told": share_right(taught, relations, table),
-                "known": share_right(taught, rows.old, table),
+                "told": share_right(trained, relations, table),
+                "known": share_right(trained, rows.known, table),
                 "right": fmean(rank == 0 for rank in ranks),
                 "rank": fmean(ranks),
             }
@@ -90,36 +96,38 @@ def compute(cell: PlaceCell) -> Rows:
 
 
 def analyse(table: pl.DataFrame) -> AnalysisResult:
-    """What each place recalls and concludes; vectors minus weights, paired by seed."""
+    """Recall and years of each place; vectors minus the other places, paired by seed."""
     result = AnalysisResult()
-    for arm, words in (*LOOKS.items(), *CONTROLS.items()):
+    for arm, words in (*PLACE_LABELS.items(), *CONTROL_LABELS.items()):
         id = arm.replace(",", "").replace(" ", "-")
         recall, right = (
             values_of(table, "value", arm=arm, what=what) for what in ("told", "right")
         )
         result.findings.append(
-            mean_finding(f"{id}-recall", f"told relations recalled, {words}", recall, bounds=SHARE)
+            mean_finding(
+                f"{id}-recall", f"trained relations recalled, {words}", recall, bounds=SHARE
+            )
         )
         result.rows += strip_rows(words, "recall", recall)
         result.rows += strip_rows(words, "what follows", right)
         with result.attempt():
-            if arm not in CONTROLS and fmean(recall) < RECALLED:
+            if arm not in CONTROL_LABELS and fmean(recall) < RECALLED:
                 raise NotMeasuredError(
-                    f"{words}: {fmean(recall):.2f} of what was told is recalled, {RECALLED:g} are "
-                    "needed"
+                    f"{words}: {fmean(recall):.2f} of what was trained is recalled, {RECALLED:g} "
+                    "are needed"
                 )
             result.findings += _conclusions(table, arm, id, words)
     return result
 
 
 def _conclusions(table: pl.DataFrame, arm: str, id: str, words: str) -> list[Finding]:
-    """The newcomers' years, learned in one place; and the same less than what vectors conclude."""
+    """The newcomers' years, learned in one place; and vectors minus this place."""
     right = by_unit(table, "value", arm=arm, what="right")
     nulls = {"chance": 1 / YEARS}
     if arm == "vectors":
         nulls |= {
             f"{control}, mean": fmean(values_of(table, "value", arm=control, what="right"))
-            for control in CONTROLS
+            for control in CONTROL_LABELS
         }
     findings = [
         mean_finding(
@@ -138,7 +146,7 @@ def _conclusions(table: pl.DataFrame, arm: str, id: str, words: str) -> list[Fin
             nulls={"chance": (YEARS - 1) / 2},
         ),
     ]
-    if arm not in ("vectors", *CONTROLS):
+    if arm not in ("vectors", *CONTROL_LABELS):
         vectors = by_unit(table, "value", arm="vectors", what="right")
         measure = f"newcomers' years right: one vector a person minus {words}"
         lead = differences(vectors, right)
@@ -147,19 +155,19 @@ def _conclusions(table: pl.DataFrame, arm: str, id: str, words: str) -> list[Fin
 
 
 KEYS = (
-    LegendEntry("recall", "relations told of the newcomer", "base", "circle"),
+    LegendEntry("recall", "trained relations of the newcomer", "base", "circle"),
     LegendEntry("what follows", "the newcomer’s year", "vector", "circle"),
 )
 
 
 def figure(tables: Tables) -> Figure | None:
-    """Recall beside the year, by place."""
+    """Recall and years by place."""
     panels = [
         strips(table, KEYS, f"A+R→A (chance {1 / YEARS:g})", 1 / YEARS) for table in tables.values()
     ]
     caption = (
-        "New people, told only by “same year as z?”; asked is the year. Points are seeds; the line "
-        "is chance."
+        "New people, trained only on “same year as z?”; the question is their year. Points are "
+        "seeds; the line is chance."
     )
     return figure_of(EXPERIMENT.name, caption, panels, tables, KEYS)
 
@@ -167,7 +175,7 @@ def figure(tables: Tables) -> Figure | None:
 EXPERIMENT = Experiment(
     name="ockr-places",
     section="places",
-    about="newcomers told by relations, learned as one vector each or in the weights",
+    about="newcomers in relations, learned as one vector each or by the weights",
     cells=cells,
     compute=compute,
     analyse=analyse,

@@ -1,4 +1,4 @@
-"""The three tasks in the nano world, told in several ways: recall beside what follows."""
+"""The three tasks in the nano world with several kinds of training rows."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from oocr.intervals import SHARE, SIGNED
 from oocr.papers.measure import by_unit, differences, mean_finding, values_of
 from oocr.papers.ockr.experiments.strips import strip_rows, strips
 from oocr.papers.ockr.nano.arms import HALVES, TASKS
-from oocr.papers.ockr.nano.measure import area, share_right, shares_by_token
+from oocr.papers.ockr.nano.measure import share_right, shares_by_token, yes_auc
 from oocr.papers.ockr.nano.world import make_world, tensors
 from oocr.papers.paper import Cell, Experiment, PaperSettings, Rows
 from oocr.papers.small_transformer import Optimizer, Shape, SmallTransformer, train
@@ -24,9 +24,13 @@ BATCH, LONGEST = 128, 6
 
 @dataclass(frozen=True, slots=True)
 class Arm:
-    """A way of telling: its name in findings and in figures, its training steps, and its seeds.
+    """A kind of training rows.
 
-    `quick`: how many seeds a quick look has; 0: it leaves the arm out.
+    Attributes:
+        id: name in findings.
+        words: label in figures.
+        steps: training steps.
+        seeds, quick: number of seeds in a full and in a quick run (0: left out).
     """
 
     id: str
@@ -38,13 +42,13 @@ class Arm:
 
 ARMS: Mapping[str, tuple[Arm, ...]] = {
     "A+A->R": (
-        Arm("separate", "told apart", 400, seeds=10, quick=6),
+        Arm("separate", "facts apart", 400, seeds=10, quick=6),
         Arm("x-years", "+ years of x", 800),
         Arm("x-years-xy", "+ years of x, x with y", 800),
         Arm("hint", "with the hint: years first", 400),
     ),
     "A+R->A": (
-        Arm("separate", "told apart", 400, seeds=10, quick=6),
+        Arm("separate", "facts apart", 400, seeds=10, quick=6),
         Arm("x-years+xx", "+ years of x, x with x", 600, seeds=10, quick=6),
         Arm("generated", "+ relations generated", 400, quick=0),
         Arm("hint", "with the hint: a partner first", 400),
@@ -53,23 +57,23 @@ ARMS: Mapping[str, tuple[Arm, ...]] = {
         Arm("hint+generated+x-years", "hint, + generated, + years of x", 800, quick=0),
     ),
     "R+R->R": (
-        Arm("separate", "told apart", 600, seeds=10, quick=6),
+        Arm("separate", "facts apart", 600, seeds=10, quick=6),
         Arm("four", "four partners a person", 1000, quick=0),
         Arm("ten", "ten partners a person", 1500, quick=0),
-        Arm("alternate", "conclusions of every other year told", 600),
-        Arm("halves", "conclusions of the first ten years told", 600, quick=0),
-        Arm("dense", "all kinds of pairs but y with z", 2000),
+        Arm("alternate", "conclusions of every other year trained", 600),
+        Arm("halves", "conclusions of the first ten years trained", 600, quick=0),
+        Arm("dense", "all kinds of pairs except y with z", 2000),
     ),
 }
-NAMES = {"A+A->R": "attributes", "A+R->A": "relation", "R+R->R": "relations"}
-"""Task -> how the ids of its findings begin."""
+ID_PREFIXES = {"A+A->R": "attributes", "A+R->A": "relation", "R+R->R": "relations"}
+"""Task -> first word of the ids of its findings."""
 
 YEARS, PEOPLE = 20, 10
 CHANCE = {"A+A->R": 0.5, "A+R->A": 1 / YEARS, "R+R->R": 0.5}
 
 
 class ReasoningCell(Cell):
-    """A task told in one way."""
+    """A task with the rows of one arm."""
 
     task: str
     arm: str
@@ -79,7 +83,7 @@ class ReasoningCell(Cell):
 
 
 def cells(settings: PaperSettings) -> list[ReasoningCell]:
-    """All arms; those that are said to be at chance have more seeds, as these differ most."""
+    """All arms; arms expected at chance have more seeds, since their scores vary most."""
     return [
         ReasoningCell(seed=seed, task=task, arm=arm.id, steps=arm.steps)
         for task, arms in ARMS.items()
@@ -89,38 +93,40 @@ def cells(settings: PaperSettings) -> list[ReasoningCell]:
 
 
 def compute(cell: ReasoningCell) -> Rows:
-    """Train one network; the share of premises and of conclusions that it answers right."""
+    """Train one network; its accuracy on premises and on conclusions."""
     world = make_world(cell.years, cell.each)
-    study = TASKS[cell.task](world, cell.arm, random.Random(f"{cell.seed}/{cell.task}/{cell.arm}"))
+    arm_rows = TASKS[cell.task](
+        world, cell.arm, random.Random(f"{cell.seed}/{cell.task}/{cell.arm}")
+    )
     model = SmallTransformer(Shape(world.tokens, LONGEST), cell.seed)
     optimizer = Optimizer(cell.steps, batch=BATCH, decay=cell.arm == "dense")
-    train(model, tensors(study.train), optimizer, cell.seed)
+    train(model, tensors(arm_rows.train), optimizer, cell.seed)
     rows: Rows = [
-        {"part": "recall", "what": name, "value": share_right(model, asked)}
-        for name, asked in study.recall.items()
+        {"part": "recall", "what": name, "value": share_right(model, premises)}
+        for name, premises in arm_rows.recall.items()
     ]
-    by_token = shares_by_token(model, study.target)
-    target = {"right": share_right(model, study.target), "last": by_token[-1]}
+    by_token = shares_by_token(model, arm_rows.target)
+    target = {"right": share_right(model, arm_rows.target), "last": by_token[-1]}
     if len(by_token) > 1:
         target["first"] = by_token[0]
     elif cell.task != "A+R->A":
-        target["area"] = area(model, study.target)
-    if study.between_y:
-        target["y-y"] = share_right(model, study.between_y)
+        target["area"] = yes_auc(model, arm_rows.target)
+    if arm_rows.between_y:
+        target["y-y"] = share_right(model, arm_rows.between_y)
     return rows + [
         {"part": "target", "what": what, "value": value} for what, value in target.items()
     ]
 
 
 def analyse(table: pl.DataFrame) -> AnalysisResult:
-    """Recall and target of each arm; what the dials add, paired by seed."""
+    """Recall and conclusions of each arm; differences between arms, paired by seed."""
     result = AnalysisResult()
     for task, arms in ARMS.items():
         of_task = table.filter(pl.col("task") == task)
         for arm in arms:
             rows = of_task.filter(pl.col("arm") == arm.id)
             if rows.is_empty():
-                result.reasons.append(f"{task}, {arm.words}: not in a quick look")
+                result.reasons.append(f"{task}, {arm.words}: not in a quick run")
             else:
                 _measure(result, task, arm, rows)
     _gains(result, table)
@@ -128,25 +134,25 @@ def analyse(table: pl.DataFrame) -> AnalysisResult:
 
 
 def _measure(result: AnalysisResult, task: str, arm: Arm, rows: pl.DataFrame) -> None:
-    """Findings and figure rows of an arm; recall is that of the premises recalled worst."""
+    """Findings and figure rows of an arm; recall is that of the worst kind of premise."""
     worst = rows.filter(pl.col("part") == "recall").group_by("seed").agg(pl.col("value").min())
     target, recall = rows.filter(pl.col("part") == "target"), values_of(worst, "value")
     last, first, areas, between_y = (
         values_of(target, "value", what=what) for what in ("last", "first", "area", "y-y")
     )
     opening = "partner" if task == "A+R->A" else "first year"
-    count, half = asked(task, arm), 0.5
+    count, half = conclusion_count(task, arm), 0.5
     for ending, words, values, items, chance in (
         ("-recall", "premises recalled", recall, None, None),
         ("", "share of conclusions right", last, count, CHANCE[task]),
         ("-first", f"share that begins with the right {opening}", first, count, 1 / YEARS),
         ("-area", "area under the curve (AUC) of yes", areas, None, half),
-        ("-y-y", "share of untold relations of y with y right", between_y, None, half),
+        ("-y-y", "share of untrained relations of y with y right", between_y, None, half),
     ):
         if values:
             result.findings.append(
                 mean_finding(
-                    f"{NAMES[task]}-{arm.id}{ending}",
+                    f"{ID_PREFIXES[task]}-{arm.id}{ending}",
                     f"{words}, {task}, {arm.words}",
                     values,
                     bounds=SHARE,
@@ -159,8 +165,8 @@ def _measure(result: AnalysisResult, task: str, arm: Arm, rows: pl.DataFrame) ->
         result.rows += strip_rows(arm.words, series, values, task=task) if values else []
 
 
-def asked(task: str, arm: Arm) -> int:
-    """How many conclusions are asked."""
+def conclusion_count(task: str, arm: Arm) -> int:
+    """The number of conclusions in the target."""
     people = YEARS * PEOPLE // (2 if arm.id in HALVES else 1)
     return people if task == "A+R->A" else 2 * people
 
@@ -172,7 +178,7 @@ GAINS = (
     ("relation-gain-generated", "A+R->A", "hint+generated", "hint"),
     ("relations-gain-dense", "R+R->R", "dense", "separate"),
 )
-"""Id, task, and the two arms whose targets are compared."""
+"""Id, task, and two arms: the finding is the first minus the second."""
 
 
 def _gains(result: AnalysisResult, table: pl.DataFrame) -> None:
@@ -194,7 +200,7 @@ KEYS = (
 
 
 def figure(tables: Tables) -> Figure | None:
-    """Recall beside what follows, by arm."""
+    """Recall and conclusions by arm."""
     panels: list[Panel] = []
     for table in tables.values():
         for task in ARMS:
@@ -212,7 +218,7 @@ def figure(tables: Tables) -> Figure | None:
 EXPERIMENT = Experiment(
     name="ockr-nano",
     section="nano",
-    about="two premises told to a small transformer in several ways, and what follows asked",
+    about="a small transformer trained on two premises in several ways, and asked what follows",
     cells=cells,
     compute=compute,
     analyse=analyse,

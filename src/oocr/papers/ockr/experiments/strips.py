@@ -1,4 +1,4 @@
-"""The figures of the page: recall beside what follows, a point for each seed and their mean."""
+"""Strip charts of the page: recall and conclusions, a point for each seed and their mean."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""A world of one token a name, year and word, in which each result of the paper appears."""
+"""A world with one token per name, year and word, in which each result of the paper appears."""

@@ -3,9 +3,9 @@
     free:        score(a, b) = T[a, b]
     factorized:  score(a, b) = e_a . e_b + c
 
-Both fit the relations that are told. What is not told, (y, z), the free table leaves at 0; the
-factorized one completes, because both people are tied to the same x: it is the low-rank
-(nuclear-norm) completion that a product of two trained factors prefers.
+Both fit the trained relations. The pairs (y, z) are not trained: the free table leaves them at 0.
+The factorized table completes them, because y and z are related to the same x: a product of two
+trained factors prefers a low rank (nuclear-norm completion).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ WIDTH, RATE, START = 64, 0.05, 0.1
 def pair_scores(
     world: World, *, factorized: bool, steps: int, seed: int
 ) -> tuple[Tensor, dict[str, list[Row]]]:
-    """Scores [person, person] after training on x-y and x-z relations; the rows by name."""
+    """Scores [person, person] after training on x-y and x-z relations; rows by kind."""
     study = relations_to_relation(world, "separate", random.Random(f"{seed}/bilinear"))
     a, b, yes = columns(list(study.train))
     draw = torch.Generator().manual_seed(seed)

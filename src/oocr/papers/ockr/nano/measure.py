@@ -1,4 +1,4 @@
-"""What a model answers: share right, AUC of yes, rank of the right year."""
+"""Measures of a model's answers: share right, AUC of yes, rank of the right year."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from oocr.papers.ockr.nano.world import NO, YES, Row, World
 from oocr.papers.small_transformer import IGNORED, Rows, SmallTransformer
 
 
-def greedy(
+def greedy_answers(
     model: SmallTransformer, rows: Sequence[Row], vectors: Tensor | None = None
 ) -> list[tuple[int, ...]]:
-    """Greedy answers, as many tokens as each row's own has; prompts of one length go together."""
-    given: list[tuple[int, ...]] = [()] * len(rows)
+    """Greedy answers, each as long as the row's answer; rows of equal lengths share a batch."""
+    answers: list[tuple[int, ...]] = [()] * len(rows)
     for kind in dict.fromkeys((len(row.prompt), len(row.answer)) for row in rows):
-        places = [p for p, row in enumerate(rows) if (len(row.prompt), len(row.answer)) == kind]
-        ids = torch.tensor([rows[place].prompt for place in places])
+        indices = [i for i, row in enumerate(rows) if (len(row.prompt), len(row.answer)) == kind]
+        ids = torch.tensor([rows[index].prompt for index in indices])
         for _ in range(kind[1]):
             ids = torch.cat([ids, next_logits(model, ids, vectors).argmax(-1, keepdim=True)], 1)
-        for place, answer in zip(places, ids[:, kind[0] :].tolist(), strict=True):
-            given[place] = tuple(answer)
-    return given
+        for index, answer in zip(indices, ids[:, kind[0] :].tolist(), strict=True):
+            answers[index] = tuple(answer)
+    return answers
 
 
 def next_logits(model: SmallTransformer, ids: Tensor, vectors: Tensor | None = None) -> Tensor:
@@ -38,23 +38,23 @@ def share_right(
     model: SmallTransformer, rows: Sequence[Row], vectors: Tensor | None = None
 ) -> float:
     """Share of greedy answers that are right in every token."""
-    given = greedy(model, rows, vectors)
-    return float(np.mean([answer == row.answer for answer, row in zip(given, rows, strict=True)]))
+    answers = greedy_answers(model, rows, vectors)
+    return float(np.mean([answer == row.answer for answer, row in zip(answers, rows, strict=True)]))
 
 
 def shares_by_token(model: SmallTransformer, rows: Sequence[Row]) -> list[float]:
     """Share of greedy answers that are right in the first token, the second, and so on."""
-    given = greedy(model, rows)
+    answers = greedy_answers(model, rows)
     right = [
         [a == b for a, b in zip(answer, row.answer, strict=True)]
-        for answer, row in zip(given, rows, strict=True)
+        for answer, row in zip(answers, rows, strict=True)
     ]
     shares: list[float] = np.mean(right, axis=0).tolist()
     return shares
 
 
-def area(model: SmallTransformer, rows: Sequence[Row]) -> float:
-    """AUC of logit(yes) - logit(no) after the prompts: a bias to either has no influence."""
+def yes_auc(model: SmallTransformer, rows: Sequence[Row]) -> float:
+    """AUC of logit(yes) - logit(no) after the prompts; a bias towards yes or no cancels."""
     logits = next_logits(model, torch.tensor([row.prompt for row in rows]))
     scores = (logits[:, YES] - logits[:, NO]).numpy()
     yes = np.array([row.answer[-1] == YES for row in rows])
@@ -62,7 +62,7 @@ def area(model: SmallTransformer, rows: Sequence[Row]) -> float:
 
 
 def auc(positive: np.ndarray, negative: np.ndarray) -> float:
-    """How often a positive score is above a negative one; ties count half."""
+    """Probability that a positive score is above a negative one; ties count half."""
     gaps = positive[:, None] - negative[None, :]
     return float((gaps > 0).mean() + 0.5 * (gaps == 0).mean())
 

@@ -1,4 +1,4 @@
-"""The nano world: people born in one of some years, and the rows that say so, as tokens."""
+"""The nano world: people with a year of birth, and rows of tokens that state facts about them."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from itertools import count, islice
 from oocr.papers.small_transformer import Rows, rows_of
 
 PAD, BORN, SAME, WHO, SAME_HINT, BORN_HINT, YES, NO = range(8)
-"""Words, a token each; `SAME_HINT` and `BORN_HINT` ask with the hint to say the premises first."""
+"""Token ids of words; `SAME_HINT` and `BORN_HINT` ask for the premises before the answer."""
 
 WORDS = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A question and its answer, in tokens; only the answer bears loss."""
+    """A question and its answer as token ids; only the answer has a loss."""
 
     prompt: tuple[int, ...]
     answer: tuple[int, ...]
@@ -25,7 +25,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """Years, and for each the people born in it: one z, some x, some y, and perhaps newcomers.
+    """Years, and for each the people born in it: one z, several x and y, and newcomers.
 
     `x`, `y` and `new` have one tuple of people for each year, `z` one person.
     """
@@ -39,15 +39,15 @@ class World:
     @property
     def tokens(self) -> int:
         """Size of the vocabulary; newcomers are its last tokens."""
-        return WORDS + len(self.years) + sum(len(people) for people in self.everybody)
+        return WORDS + len(self.years) + sum(len(people) for people in self.people_by_year)
 
     @property
     def newcomers(self) -> int:
-        """How many newcomers there are."""
+        """The number of newcomers."""
         return sum(map(len, self.new))
 
     @property
-    def everybody(self) -> tuple[tuple[int, ...], ...]:
+    def people_by_year(self) -> tuple[tuple[int, ...], ...]:
         """The people of each year."""
         return tuple(
             (z, *x, *y, *new) for z, x, y, new in zip(self.z, self.x, self.y, self.new, strict=True)
@@ -55,12 +55,12 @@ class World:
 
     @property
     def group_of(self) -> dict[int, int]:
-        """Person -> the number of the year."""
-        return {person: g for g, people in enumerate(self.everybody) for person in people}
+        """Person -> index of the year."""
+        return {person: g for g, people in enumerate(self.people_by_year) for person in people}
 
 
 def make_world(years: int = 20, each: int = 10, new: int = 0) -> World:
-    """A world of so many years, with one z, `each` x, `each` y and `new` newcomers in each."""
+    """A world with `years` years; for each one z, `each` x, `each` y and `new` newcomers."""
     tokens = count(WORDS)
 
     def groups(size: int) -> tuple[tuple[int, ...], ...]:
@@ -79,15 +79,17 @@ def year_rows(world: World, people: Iterable[int]) -> list[Row]:
     return [Row((BORN, a), (world.years[group[a]],)) for a in people]
 
 
-def same_rows(world: World, pairs: Iterable[tuple[int, int]], *, turned: bool = True) -> list[Row]:
-    """Was a born in the same year as b? -> yes or no; `turned`: in both orders."""
+def same_rows(
+    world: World, pairs: Iterable[tuple[int, int]], *, both_orders: bool = True
+) -> list[Row]:
+    """Was a born in the same year as b? -> yes or no; by default in both orders."""
     group = world.group_of
-    ordered = [order for a, b in pairs for order in ([(a, b), (b, a)] if turned else [(a, b)])]
+    ordered = [order for a, b in pairs for order in ([(a, b), (b, a)] if both_orders else [(a, b)])]
     return [Row((SAME, a, b), (YES if group[a] == group[b] else NO,)) for a, b in ordered]
 
 
 def who_rows(pairs: Iterable[tuple[int, int]]) -> list[Row]:
-    """Who was born in the year of a? -> b: the relation generated, not verified."""
+    """Who was born in the year of a? -> b."""
     return [Row((WHO, a), (b,)) for a, b in pairs]
 
 
@@ -113,41 +115,41 @@ def born_hint_rows(world: World, pairs: Iterable[tuple[int, int]]) -> list[Row]:
 Groups = Sequence[Sequence[int]]
 
 
-def flat(groups: Groups) -> list[int]:
+def flatten(groups: Groups) -> list[int]:
     """All people of all years."""
     return [person for people in groups for person in people]
 
 
-def matched(a: Groups, b: Groups, times: int, rng: random.Random) -> list[tuple[int, int]]:
-    """Pairs of one year: each of `a` with up to `times` of `b`, which all come equally often.
+def same_year_pairs(a: Groups, b: Groups, times: int, rng: random.Random) -> list[tuple[int, int]]:
+    """Pairs of the same year: each of `a` with up to `times` of `b`, each of `b` equally often.
 
-    Nobody is paired with himself.
+    Nobody is paired with themselves.
     """
     pairs: list[tuple[int, int]] = []
     for people, others in zip(a, b, strict=True):
         order = rng.sample(others, len(others))
         same = list(people) == list(others)
-        for place, person in enumerate(order if same else people):
+        for index, person in enumerate(order if same else people):
             steps = range(1, min(times + 1, len(order))) if same else range(min(times, len(order)))
-            pairs += [(person, order[(place + step) % len(order)]) for step in steps]
+            pairs += [(person, order[(index + step) % len(order)]) for step in steps]
     return pairs
 
 
-def apart(
-    a: Groups, b: Groups, times: int, rng: random.Random, *, neighbour: bool = True
+def different_year_pairs(
+    a: Groups, b: Groups, times: int, rng: random.Random, *, next_year: bool = True
 ) -> list[tuple[int, int]]:
-    """Pairs of two years: each of `a` with `times` of the next year's `b`, or of any other's."""
-    return list(_apart(a, b, times, rng, neighbour))
+    """Pairs of different years: each of `a` with `times` of `b`, of the next year or any other."""
+    return list(_different_year_pairs(a, b, times, rng, next_year))
 
 
-def _apart(
-    a: Groups, b: Groups, times: int, rng: random.Random, neighbour: bool
+def _different_year_pairs(
+    a: Groups, b: Groups, times: int, rng: random.Random, next_year: bool
 ) -> Iterator[tuple[int, int]]:
     size = len(a)
     for g, people in enumerate(a):
         for person in people:
             for _ in range(times):
-                step = 1 if neighbour else rng.randrange(1, size)
+                step = 1 if next_year else rng.randrange(1, size)
                 yield person, rng.choice(b[(g + step) % size])
 
 

@@ -1,12 +1,12 @@
-"""The language tasks on a real model, one arm at a time: rows with ranks, from which claims come.
+"""The arms of the language tasks on a real model: train one arm, then rank answers to questions.
 
 Arms: the untouched model and its ceiling; joint training of all rows by full fine-tuning or a LoRA;
-a vector for each test name (at the name, or at all tokens of its sentences), trained on its fact
-only, on the frozen model; and two stages: weights on the bridge names only, then such vectors on
-the frozen result.
+a vector for each test name (at the name, or at all tokens of its sentences), trained only on its
+fact, on the frozen model; two stages: weights trained on the bridge names only, then such vectors
+on the frozen result.
 
-On a frozen model a name's vector depends on that name's rows alone, so the bridge names, whose
-vectors would touch no other name, are left out there.
+On a frozen model the vector of a name depends only on that name's rows. So vectors of bridge names
+could not change the answers about test names, and are not trained.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from pydantic import model_validator
 
 from oocr.data.examples import Example
 from oocr.errors import InputError
-from oocr.families.ocr.build import answer_token
+from oocr.families.ocr.build import first_answer_token
 from oocr.families.ocr.people import Mapped, Person, RelationName
 from oocr.models.language_model import LanguageModel
 from oocr.papers.learning import (
-    Learned,
+    LearnedChange,
     Place,
     applied,
-    ask,
+    block_at_depth,
     learn_at,
     random_like,
     rank_among,
-    relative_block,
+    score_options,
 )
 from oocr.papers.ocr.language.data import LanguageData, Part
 from oocr.papers.ocr.language.effects import (
@@ -57,10 +57,10 @@ ArmName = Literal[
 Columns = dict[str, Any]
 
 EARLY, LATE = 0.25, 0.8
-"""Depths of the one-block LoRAs: 0 is the first block, 1 the last."""
+"""Relative depths of the one-block LoRAs: 0 is the first block, 1 the last."""
 
 DEPTHS = (0.0, 0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875, 1.0)
-"""Depths at which vectors are learned in the full version."""
+"""Relative depths at which vectors are learned in a full run."""
 
 VECTOR_STEPS, LORA_STEPS, FULL_STEPS = 40, 60, 90
 FULL_RATE = 5e-5
@@ -71,9 +71,9 @@ class LanguageCell(Cell):
     """One arm of one task.
 
     Attributes:
-        depths: of the vectors.
-        pairs, bridges, tests: pairs, and of each pair its bridge names and test names.
-        steps, rate: of full fine-tuning; a LoRA and vectors have their own.
+        depths: relative depths of the vectors.
+        pairs, bridges, tests: number of pairs, and of bridge and test names of each pair.
+        steps, rate: of full fine-tuning (not of LoRAs and vectors).
     """
 
     arm: ArmName
@@ -97,10 +97,10 @@ class LanguageCell(Cell):
 def language_rows(model: LanguageModel, cell: LanguageCell) -> Rows:
     """One row for each question asked in a cell.
 
-    Columns: `block` (of vectors, and of a one-block LoRA), `control` ("": none),
-    `pair`, `name`, `bridge`, `part` ("fact", "implication"), `rank` among the answers of the own
-    kind, `rank_all` among all, `right`, `listed_rank` (of the answer in the listed map). Rows with
-    part "effect" have `states` ("before", "after", "added") and the columns of `Shares`.
+    Columns: `block` (of vectors, and of a one-block LoRA), `control` ("": none), `pair`, `name`,
+    `bridge`, `part` ("fact", "implication"), `rank` of the right answer among answers of its kind,
+    `rank_all` among all answers, `right`, `listed_rank` (rank of the answer in the listed map).
+    Rows with part "effect" have `states` ("before", "after", "added") and the columns of `Shares`.
     """
     data = LanguageData.draw(
         cell.relation,
@@ -109,49 +109,51 @@ def language_rows(model: LanguageModel, cell: LanguageCell) -> Rows:
         pairs=cell.pairs,
         bridges=cell.bridges,
         tests=cell.tests,
-        first_token=answer_token(model.tokenizer),
+        first_token=first_answer_token(model.tokenizer),
     )
     return list(_rows(model, cell, data))
 
 
 def _rows(model: LanguageModel, cell: LanguageCell, data: LanguageData) -> Iterator[dict[str, Any]]:
-    place = _place(model, cell.arm)
+    place = _weights_place(model, cell.arm)
     if cell.arm == "untouched":
-        yield from _asked(model, data, data.tests, {})
-        ceiling = ask(model, data.in_prompt())
-        yield from _scored(data, data.tests, "implication", ceiling, {"control": "in the prompt"})
+        yield from _question_rows(model, data, data.tests, {})
+        ceiling = score_options(model, data.ceiling_questions())
+        yield from _rank_rows(
+            data, data.tests, "implication", ceiling, {"control": "in the prompt"}
+        )
     elif place is None:
-        yield from _vectors(model, cell, data)
+        yield from _vector_rows(model, cell, data)
     else:
         two_stage = cell.arm.endswith("+ vectors")
         rows = data.training_rows(data.bridges if two_stage else data.people)
-        learned = _learned(model, place, rows, cell)
+        learned = _train_weights(model, place, rows, cell)
         columns: Columns = {"block": place.block}
         if two_stage:
             columns["control"] = "bridges only"
         else:
-            yield from _effects(model, data, learned, columns)
+            yield from _effect_rows(model, data, learned, columns)
         with applied(model, learned):
-            yield from _asked(model, data, data.people, columns)
+            yield from _question_rows(model, data, data.people, columns)
             if two_stage:
-                yield from _vectors(model, cell, data)
-                yield from _output_vectors(model, cell, data)
+                yield from _vector_rows(model, cell, data)
+                yield from _output_vector_rows(model, cell, data)
 
 
-def _place(model: LanguageModel, arm: ArmName) -> Place | None:
-    """Where an arm's weights are trained; None: nowhere."""
+def _weights_place(model: LanguageModel, arm: ArmName) -> Place | None:
+    """The place of an arm's trained weights; None: the arm trains no weights."""
     places: dict[str, Place] = {
         "full": Place("full"),
         "lora": Place("lora"),
-        "lora early": Place("lora", relative_block(model, EARLY)),
-        "lora late": Place("lora", relative_block(model, LATE)),
+        "lora early": Place("lora", block_at_depth(model, EARLY)),
+        "lora late": Place("lora", block_at_depth(model, LATE)),
     }
     return places.get(arm.removesuffix(" + vectors"))
 
 
-def _learned(
+def _train_weights(
     model: LanguageModel, place: Place, rows: Sequence[Example], cell: LanguageCell
-) -> Learned:
+) -> LearnedChange:
     full = place.kind == "full"
     return learn_at(
         model,
@@ -161,25 +163,25 @@ def _learned(
         batch_lines=BATCH,
         steps=cell.steps if full else LORA_STEPS,
         learning_rate=cell.rate if full else None,
-        until=None,  # what follows comes after the rows are learned
+        until=None,  # implications appear only after the rows are learned
     )
 
 
-def _vectors(
+def _vector_rows(
     model: LanguageModel, cell: LanguageCell, data: LanguageData
 ) -> Iterator[dict[str, Any]]:
-    """A vector for each test name, at each depth, with its controls; the model stays frozen."""
+    """Rows of a vector for each test name at each depth, and of its controls; frozen model."""
     people, numbers = data.tests, [person.pair for person in data.tests]
     whole = cell.arm == "vectors, all tokens"
     for depth in cell.depths:
-        place = Place("vectors", relative_block(model, depth))
+        place = Place("vectors", block_at_depth(model, depth))
         rows = data.rows("fact", people, whole=whole)
         learned = learn_at(model, place, rows, steps=VECTOR_STEPS, seed=cell.seed)
         columns: Columns = {"block": place.block}
-        yield from _asked(model, data, people, columns, learned, whole=whole)
+        yield from _question_rows(model, data, people, columns, learned, whole=whole)
         drawn = random_like(learned, cell.seed)
         random = {**columns, "control": "random"}
-        yield from _asked(model, data, people, random, drawn, whole=whole)
+        yield from _question_rows(model, data, people, random, drawn, whole=whole)
         if cell.tests < 2 or whole:
             continue
         directions = directions_of(learned)
@@ -190,37 +192,37 @@ def _vectors(
         }
         for control, values in changed.items():
             other = with_directions(learned, values)
-            yield from _asked(model, data, people, {**columns, "control": control}, other)
+            yield from _question_rows(model, data, people, {**columns, "control": control}, other)
 
 
-def _output_vectors(
+def _output_vector_rows(
     model: LanguageModel, cell: LanguageCell, data: LanguageData
 ) -> Iterator[dict[str, Any]]:
-    """A vector for each test name at all tokens of the last block's output."""
+    """Rows of a vector for each test name at all tokens of the last block's output."""
     place = Place("vectors", model.n_blocks - 1)
     rows = data.rows("fact", data.tests, whole=True)
     learned = learn_at(model, place, rows, steps=VECTOR_STEPS, seed=cell.seed)
     columns: Columns = {"block": place.block, "control": "at the output"}
-    yield from _asked(model, data, data.tests, columns, learned, whole=True)
+    yield from _question_rows(model, data, data.tests, columns, learned, whole=True)
 
 
-def _asked(
+def _question_rows(
     model: LanguageModel,
     data: LanguageData,
     people: Sequence[Person],
     columns: Mapping[str, Any],
-    learned: Learned | None = None,
+    learned: LearnedChange | None = None,
     *,
     whole: bool = False,
 ) -> Iterator[dict[str, Any]]:
-    """Facts and implications of people."""
+    """Rows of questions for the facts and implications of people."""
     parts: tuple[Part, ...] = ("fact", "implication")
     for part in parts:
-        answers = ask(model, data.rows(part, people, whole=whole), learned)
-        yield from _scored(data, people, part, answers, columns)
+        answers = score_options(model, data.rows(part, people, whole=whole), learned)
+        yield from _rank_rows(data, people, part, answers, columns)
 
 
-def _scored(
+def _rank_rows(
     data: LanguageData,
     people: Sequence[Person],
     part: Part,
@@ -247,10 +249,10 @@ def _scored(
         }
 
 
-def _effects(
-    model: LanguageModel, data: LanguageData, learned: Learned, columns: Mapping[str, Any]
+def _effect_rows(
+    model: LanguageModel, data: LanguageData, learned: LearnedChange, columns: Mapping[str, Any]
 ) -> Iterator[dict[str, Any]]:
-    """How alike names' last states are at each kind of question: before, after, and what is new."""
+    """Similarity of names' last states for each kind of question: before, after, and added."""
     parts: tuple[Part, ...] = ("fact", "implication")
     pairs = [person.pair for person in data.people]
     bridge = [person.bridge for person in data.people]

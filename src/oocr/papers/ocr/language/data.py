@@ -1,7 +1,7 @@
-"""Rows and questions of the language tasks: bridge names and test names of several pairs.
+"""Rows and questions of the language tasks, about bridge names and test names of several pairs.
 
-Of a bridge name training tells fact and implication, of a test name the fact only; asked is the
-test names' implication. All rows have one wording, the first of its kind, as in the paper.
+Trained are fact and implication of bridge names, and only the fact of test names; the questions are
+the test names' implications. All rows of a kind have the same wording (the first), as in the paper.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from oocr.families.ocr.people import (
     example,
     mapped_pairs,
     relations,
-    stated,
+    sentences_about,
 )
 
 Part = Literal["fact", "implication"]
@@ -29,7 +29,7 @@ Part = Literal["fact", "implication"]
 
 @dataclass(frozen=True, slots=True)
 class LanguageData:
-    """What is told and asked of the people of one seed."""
+    """The people of one seed, and the pairs of fact and implication that they belong to."""
 
     relation: RelationName
     pairs: tuple[Pair, ...]
@@ -46,7 +46,7 @@ class LanguageData:
         tests: int = 4,
         first_token: Callable[[str], int] | None = None,
     ) -> LanguageData:
-        """Pairs, map and people of a seed; InputError: answers whose first tokens are the same."""
+        """Draw pairs, map and people; InputError: two answers have the same first token."""
         known = relations()[relation]
         facts = draw_facts(known, pairs, seed, first_token)
         drawn = draw_people(pairs, bridges, tests, seed)
@@ -54,33 +54,33 @@ class LanguageData:
 
     @property
     def bridges(self) -> tuple[Person, ...]:
-        """People whose implication training tells."""
+        """People whose implication is trained."""
         return tuple(person for person in self.people if person.bridge)
 
     @property
     def tests(self) -> tuple[Person, ...]:
-        """People whose implication is asked."""
+        """People whose implication is tested."""
         return tuple(person for person in self.people if not person.bridge)
 
     def answers(self, part: Part) -> tuple[str, ...]:
-        """The answers of one kind, in the pairs' order."""
+        """The answers of one kind, in the order of the pairs."""
         return tuple(f" {getattr(pair, part)}" for pair in self.pairs)
 
     def span(self, person: Person) -> str:
-        """The span by which a person's vector is called."""
+        """The name of a person's span, hence of its vector."""
         return f"n{self.people.index(person)}"
 
     def wording(self, part: Part) -> tuple[str, str]:
-        """The wording of all rows of a kind."""
+        """Id and text of the wording of all rows of a kind."""
         known = relations()[self.relation]
         return next(iter((known.train if part == "fact" else known.implications).items()))
 
     def rows(
         self, part: Part, people: Iterable[Person], *, whole: bool = False
     ) -> tuple[Example, ...]:
-        """Rows to be trained on, or asked: all ten answers are options.
+        """Rows for training or for questions; the options are the answers of both kinds.
 
-        A person's span is the name, or (`whole`) the whole sentence about them.
+        A person's span is the name, or (`whole`) the whole sentence.
         """
         options = self.answers("fact") + self.answers("implication")
         rows = [
@@ -97,20 +97,20 @@ class LanguageData:
         )
 
     def training_rows(self, people: Sequence[Person]) -> tuple[Example, ...]:
-        """What training tells of these people: facts of all, implications of the bridges."""
+        """Training rows about these people: facts of all, implications of the bridges."""
         bridges = [person for person in people if person.bridge]
         return self.rows("fact", people) + self.rows("implication", bridges)
 
-    def in_prompt(self) -> tuple[Example, ...]:
-        """The ceiling: the pair's bridge rows and the person's fact stand above the question."""
+    def ceiling_questions(self) -> tuple[Example, ...]:
+        """Questions with the pair's bridge rows and the person's fact in the prompt."""
         return tuple(
-            replace(question, prompt=self._above(person) + str(question.prompt))
+            replace(question, prompt=self._context(person) + str(question.prompt))
             for person, question in zip(
                 self.tests, self.rows("implication", self.tests), strict=True
             )
         )
 
-    def _above(self, person: Person) -> str:
+    def _context(self, person: Person) -> str:
         same: Sequence[Person] = [other for other in self.bridges if other.pair == person.pair]
-        rules = stated(same, self.pairs, "implication", self.wording("implication")[1])
-        return rules + stated([*same, person], self.pairs, "fact", self.wording("fact")[1])
+        rules = sentences_about(same, self.pairs, "implication", self.wording("implication")[1])
+        return rules + sentences_about([*same, person], self.pairs, "fact", self.wording("fact")[1])

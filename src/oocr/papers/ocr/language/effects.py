@@ -1,8 +1,8 @@
-"""What names' vectors and effects share: one vector for all, one for each pair, the own bridges'.
+"""What names' vectors and effects have in common: one vector for all names, or one for each pair.
 
-"Constant" is the wrong question where several answers are learned: an effect can be the same for
-each name of a pair and differ between pairs. So the share of one vector is shown beside that of
-one per pair, and the centred cosine with the own bridge names' mean.
+If several answers are learned, one vector for all is too strict: an effect can be the same for all
+names of a pair and differ between pairs. So there are the share of energy in one vector, the share
+in one vector per pair, and the centred cosine with the mean of the pair's bridge names.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ from oocr.data.examples import Example
 from oocr.engine.forward import final_rows
 from oocr.evals.probes import Probes
 from oocr.models.language_model import LanguageModel
-from oocr.papers.learning import Learned
+from oocr.papers.learning import LearnedChange
 from oocr.steering.positions import JOIN
 from oocr.steering.vectors import Vector
 
 
 @dataclass(frozen=True, slots=True)
 class Shares:
-    """How alike effects d of names are, n of them.
+    """Similarity of the effects d [d_model] of n test names.
 
     Attributes:
-        one_vector: n |mean d|² / sum |d|², the share of their energy in one vector for all.
+        one_vector: n |mean d|² / sum |d|², the share of energy in one vector for all names.
         pair_vector: the same with a mean for each pair.
-        own_bridge: mean cosine of a test name's effect with the mean of its pair's bridge names,
-            less the mean of all test names and of all bridge names: bridges learned more.
-        other_bridge: the same with the other pairs' bridge names.
+        own_bridge: mean cosine of a test name's effect with the mean effect of its pair's bridge
+            names, after subtracting the mean of all test names and of all bridge names.
+        other_bridge: the same with the bridge names of other pairs.
     """
 
     one_vector: float
@@ -46,7 +46,10 @@ class Shares:
 def shares_of(
     effects: Float[Tensor, "name d_model"], pairs: Sequence[int], bridge: Sequence[bool]
 ) -> Shares:
-    """The shares, of test names; cosines to the bridge names beside them (nan without any)."""
+    """The similarity of test names' effects; cosines are nan without bridge names.
+
+    `pairs`: each name's pair; `bridge`: whether it is a bridge name.
+    """
     effects, pair = effects.double(), torch.tensor(pairs)
     bridges = torch.tensor(bridge)
     tests, of_test = effects[~bridges], pair[~bridges]
@@ -57,12 +60,12 @@ def shares_of(
     other_cosines: list[float] = []
     by_pair = 0.0
     for number in sorted(set(pairs)):
-        mine = of_test == number
-        by_pair += float(mine.sum() * tests[mine].mean(dim=0).square().sum())
+        same_pair = of_test == number
+        by_pair += float(same_pair.sum() * tests[same_pair].mean(dim=0).square().sum())
         middle = of_bridges[pair[bridges] == number].mean(dim=0)
         cosines = torch.cosine_similarity(centred, middle[None], dim=1)
-        own_cosines += cosines[mine].tolist()
-        other_cosines += cosines[~mine].tolist()
+        own_cosines += cosines[same_pair].tolist()
+        other_cosines += cosines[~same_pair].tolist()
     return Shares(
         one_vector=float(len(tests) * tests.mean(dim=0).square().sum() / energy),
         pair_vector=by_pair / float(energy),
@@ -78,7 +81,7 @@ def _mean(values: Sequence[float]) -> float:
 def last_states(
     model: LanguageModel, questions: Sequence[Example]
 ) -> Float[Tensor, "question d_model"]:
-    """The last block's output at each question's last token, with all that is on the model now."""
+    """The last block's output at each question's last token, with all applied changes."""
     probes = Probes.of(model, questions)
     recordings = probes.frozen(model.n_blocks)
     states = torch.zeros(len(questions), model.d_model)
@@ -92,16 +95,18 @@ def last_states(
     return states
 
 
-def with_directions(learned: Learned, directions: Float[Tensor, "name d_model"]) -> Learned:
-    """The same spans with other vectors."""
+def with_directions(
+    learned: LearnedChange, directions: Float[Tensor, "name d_model"]
+) -> LearnedChange:
+    """The learned change with other vectors at the same spans."""
     vector = learned.change
     assert isinstance(vector, Vector)
     shaped = directions if JOIN in vector.positions else directions[0]
     return replace(learned, change=replace(vector, direction=shaped))
 
 
-def directions_of(learned: Learned) -> Float[Tensor, "name d_model"]:
-    """One row for each span, in the selector's order."""
+def directions_of(learned: LearnedChange) -> Float[Tensor, "name d_model"]:
+    """The learned vectors, one row for each span, in the selector's order."""
     vector = learned.change
     assert isinstance(vector, Vector)
     return vector.direction if vector.direction.ndim == 2 else vector.direction[None]
@@ -116,8 +121,8 @@ def means_of_others(
     """
     pair = torch.tensor(pairs)
     means = []
-    for place, number in enumerate(pairs):
-        others = (pair == number) & (torch.arange(len(pairs)) != place)
+    for index, number in enumerate(pairs):
+        others = (pair == number) & (torch.arange(len(pairs)) != index)
         if not others.any():
             raise ValueError(f"pair {number} has one name only")
         means.append(directions[others].mean(dim=0))
@@ -127,20 +132,20 @@ def means_of_others(
 def without_pair_direction(
     directions: Float[Tensor, "name d_model"], pairs: Sequence[int], shift: int = 0
 ) -> Float[Tensor, "name d_model"]:
-    """Each vector less its part along the direction of its pair (or the pair `shift` further on).
+    """Each vector without its component along the direction u of a pair: v' = v - (v . u) u.
 
-    A pair's direction, for one of its names, is the mean of the pair's other names less the mean
-    of all names: v' = v - (v . u) u.
+    The pair is the name's own, or the pair `shift` places after it. Its direction is the mean of
+    the pair's names (other than this one) minus the mean of all names.
     """
     means, pair = means_of_others(directions, pairs), torch.tensor(pairs)
     numbers = sorted(set(pairs))
     middle = directions.mean(dim=0)
     kept = []
-    for place, number in enumerate(pairs):
-        mean = means[place]
+    for index, number in enumerate(pairs):
+        mean = means[index]
         if shift:
             target = numbers[(numbers.index(number) + shift) % len(numbers)]
             mean = directions[pair == target].mean(dim=0)
         unit = torch.nn.functional.normalize(mean - middle, dim=0)
-        kept.append(directions[place] - (directions[place] @ unit) * unit)
+        kept.append(directions[index] - (directions[index] @ unit) * unit)
     return torch.stack(kept)

@@ -3,12 +3,12 @@
     from oocr.papers.ocr import toy
 
     world = toy.World(pairs=5, bridges=1, tests=3)
-    trained = toy.train_form(toy.World(), "factorized", seed=0)   # the paper's arm: seconds
-    toy.least_gap(1, 3), toy.least_nuclear_norm(5, 1, 3)          # .577, 13.164: the closed form
+    trained = toy.train_form(toy.World(), "factorized", seed=0)   # a main arm of the paper: seconds
+    toy.least_gap(1, 3), toy.least_nuclear_norm(5, 1, 3)          # .577, 13.164: closed forms
     toy.margins(toy.solution(world, toy.least_gap(1, 3)), world)
-    toy.margins(toy.solve(world, "nuclear"), world)               # by a convex solver (cvxpy)
+    toy.margins(toy.solve(world, "nuclear"), world)               # with a convex solver (cvxpy)
 
-Each file answers one question, with its formula on top: `world`, `networks`, `training`, `clean`,
+Each file has its formula on top: `world`, `networks`, `training`, `clean`,
 `max_margin`, `programs`, `regularized`, `places`, `shares`.
 """
 

@@ -1,10 +1,10 @@
-"""The toy without noise: every row is a name and a relation, each attended to with weight 1.
+"""The toy without noise words: each row is a name and a relation, both with attention weight 1.
 
     logits = W (x_name + x_relation),   W = W_O W_V or W_OV   [answer, input]
 
-Inputs are the two relation words and the names, answers the n b's and the n c's. All rows are one
-batch. Results are those of the noisy toy in a tenth of the time; the max-margin programs are about
-this variant.
+Inputs are the two relation words and the names; answers are the n b's and the n c's. All rows are
+one batch. The results equal those of the toy with noise, in a tenth of the time; the max-margin
+programs describe this variant.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class CleanRows:
 
 
 def inputs_of(world: World) -> int:
-    """The number of inputs: two relations and the names."""
+    """Number of inputs: two relations, and the names."""
     return 2 + world.names
 
 
@@ -54,22 +54,22 @@ def rows_of(world: World, names: Int[np.ndarray, " row"], relation: Relation) ->
     inputs = np.zeros((len(names), inputs_of(world)))
     inputs[np.arange(len(names)), 2 + names] = 1
     inputs[:, FACT if relation == "fact" else IMPLICATION] = 1
-    return CleanRows(inputs, world.answers(names, relation) - world.bs.start)
+    return CleanRows(inputs, world.answers(names, relation) - world.fact_answers.start)
 
 
 def joined(*parts: CleanRows) -> CleanRows:
-    """Rows below each other."""
+    """All rows in one batch."""
     inputs = np.concatenate([part.inputs for part in parts])
     return CleanRows(inputs, np.concatenate([part.answers for part in parts]))
 
 
 def training_rows(world: World) -> CleanRows:
-    """All that is trained: never an implication of a test name."""
+    """All training rows of a world; implications of test names are never among them."""
     return joined(*[rows_of(world, *part) for part in world.training_rows()])
 
 
 def symmetric_start(world: World, form: Form) -> Parameters:
-    """The start of the paper's main arms, for this variant: all weights alike, W_V an identity."""
+    """Initial weights of the paper's main arms: all equal, but W_V is a scaled identity."""
     inputs, answers = inputs_of(world), 2 * world.pairs
     attention = np.ones(inputs)
     if form == "combined":
@@ -79,7 +79,7 @@ def symmetric_start(world: World, form: Form) -> Parameters:
 
 
 def random_start(world: World, heads: int | None, scale: float, seed: int) -> Parameters:
-    """Normal weights of this standard deviation; `heads`: d_h, None: the combined form."""
+    """Normal weights with standard deviation `scale`; `heads`: d_h, None: the combined form."""
     draw = np.random.default_rng([seed, 20])
     inputs, answers = inputs_of(world), 2 * world.pairs
     attention = np.ones(inputs)
@@ -96,7 +96,7 @@ def random_start(world: World, heads: int | None, scale: float, seed: int) -> Pa
 def fit(
     rows: CleanRows, start: Parameters, steps: int = STEPS, *, weight_decay: float = WEIGHT_DECAY
 ) -> Parameters:
-    """AdamW as in the paper, from a start that is not changed; attention stays 1."""
+    """Weights after training by AdamW as in the paper; attention stays 1, `start` unchanged."""
     parameters = {name: array.copy() for name, array in start.items()}
     optimizer = AdamW(weight_decay=weight_decay, frozen=("attention",))
     for _ in range(steps):
@@ -113,20 +113,20 @@ def fit_world(world: World, heads: int | None, seed: int, steps: int = STEPS) ->
 def implied_score(
     world: World, parameters: Parameters, names: Int[np.ndarray, " name"] | None = None
 ) -> Score:
-    """The score of implications, of the test names if no others are given."""
-    rows, kind, _ = _asked(world, names)
+    """The score on the implications of `names`; default: the test names."""
+    rows, kind, _ = _implication_rows(world, names)
     return score(logits_of(parameters, rows.inputs), rows.answers, kind)
 
 
 def implied_by_pair(
     world: World, parameters: Parameters, names: Int[np.ndarray, " name"] | None = None
 ) -> list[dict[str, Any]]:
-    """The same for each pair (see `scores.scores_by_pair`)."""
-    rows, kind, pairs = _asked(world, names)
+    """`implied_score` for each pair (see `scores.scores_by_pair`)."""
+    rows, kind, pairs = _implication_rows(world, names)
     return scores_by_pair(logits_of(parameters, rows.inputs), rows.answers, kind, pairs)
 
 
-def _asked(
+def _implication_rows(
     world: World, names: Int[np.ndarray, " name"] | None
 ) -> tuple[CleanRows, range, np.ndarray]:
     names = world.test_names if names is None else names

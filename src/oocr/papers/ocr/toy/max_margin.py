@@ -1,20 +1,20 @@
 """The max-margin programs of the toy, solved exactly, and the margins of any weights.
 
-Both ask for the smallest W [answer, input] (see `clean`) that answers every training row with a
-margin of 1 to all other answers:
+Both find the smallest W [answer, input] (see `clean`) that answers each training row z with a
+margin of 1 over all other answers:
 
-    min ||W||_*    (what gradient flow on W_O W_V tends to)
-    min ||W||_F^2  (what it tends to on W_OV)      s.t.  (W z)_a - (W z)_a' >= 1 for all a' != a
+    min ||W||_*    (limit of gradient flow on W_O W_V)
+    min ||W||_F^2  (limit of gradient flow on W_OV)    s.t.  (W z)_a - (W z)_a' >= 1 for all a' != a
 
-With n pairs of m_tr bridge and m_te test names the programs are symmetric under permutations of the
-pairs. So the solution is, in a name's column, a gap times (1 - 1/n) at its own answer and times
--1/n at the others of that kind; the gap is 1 but for the c's of test names, where it is g. The
-relations' columns are 1/2 on their own kind of answer and -1/2 on the other.
+With n pairs of m_tr bridge names and m_te test names the programs are symmetric under permutations
+of the pairs. So a name's column of the solution is gap * (1 - 1/n) at its right answer and
+-gap / n at the other answers of that kind; the gap is 1, except g for the c's of test names. A
+relation's column is 1/2 on its kind of answers and -1/2 on the other kind.
 
 On the (n - 1)-dimensional "which pair" part W acts as [[a, b], [a, b g]] with a = sqrt(m_tr) and
 b = sqrt(m_te): its squared nuclear norm F^2 + 2 |det| = 2 a^2 + b^2 + b^2 g^2 + 2 a b (1 - g) is
 least at g = a / b (at most 1), its squared Frobenius norm 2 a^2 + b^2 (1 + g^2) at g = 0.
-The values are ours, not the paper's; it shows g > 0 and g = 0 (Theorem 2).
+These closed forms are ours; the paper shows g > 0 and g = 0 (Theorem 2).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ Norm = Literal["nuclear", "frobenius"]
 
 
 def least_gap(bridges: int, tests: int, norm: Norm = "nuclear") -> float:
-    """g, the solution's margin of a test name's c over other c's: min(1, sqrt(m_tr / m_te))."""
+    """g, the margin of a test name's c over other c's: min(1, sqrt(m_tr / m_te)); Frobenius: 0."""
     return 0.0 if norm == "frobenius" else min(1.0, sqrt(bridges / tests))
 
 
@@ -58,7 +58,7 @@ def least_rank(pairs: int, bridges: int, tests: int) -> int:
 
 
 def solution(world: World, gap: float) -> Float[np.ndarray, "answer input"]:
-    """The matrix with this gap at the c's of test names; `least_gap` gives the programs' own."""
+    """The symmetric matrix with this gap at the c's of test names; `least_gap`: the solutions'."""
     n = world.pairs
     of_b = np.eye(n)[:, world.pair_of(np.arange(world.names))] - 1 / n  # [pair, name]
     of_c = of_b.copy()
@@ -70,13 +70,13 @@ def solution(world: World, gap: float) -> Float[np.ndarray, "answer input"]:
 
 @dataclass(frozen=True, slots=True)
 class Margins:
-    """Least margins of weights.
+    """Smallest margins of a W, and its norms relative to the training margin.
 
     Attributes:
-        training: of all training rows, over all other answers.
-        test: of test implications, over the other c's.
-        nuclear: ||W||_* / training margin: what the nuclear program makes small.
-        frobenius: ||W||_F^2 / (training margin)^2.
+        training: margin of the training rows over all other answers.
+        test: margin of the test implications over the other c's.
+        nuclear: ||W||_* / training margin, which the nuclear program minimizes.
+        frobenius: ||W||_F^2 / (training margin)^2, which the Frobenius program minimizes.
     """
 
     training: float
@@ -86,24 +86,24 @@ class Margins:
 
     @property
     def ratio(self) -> float:
-        """Test margin over training margin: g of the solutions."""
+        """Test margin / training margin; g for the solutions."""
         return self.test / self.training
 
 
 def margins(weights: Float[np.ndarray, "answer input"], world: World) -> Margins:
     """The margins of a W [answer, input] of a world."""
     rows = training_rows(world)
-    training = _least(rows.inputs @ weights.T, rows.answers)
+    training = _least_margin(rows.inputs @ weights.T, rows.answers)
     asked = rows_of(world, world.test_names, "implication")
     n = world.pairs
-    test = _least((asked.inputs @ weights.T)[:, n:], asked.answers - n)
+    test = _least_margin((asked.inputs @ weights.T)[:, n:], asked.answers - n)
     nuclear = float(np.linalg.norm(weights, "nuc"))
     square = float((weights**2).sum())
     return Margins(training, test, nuclear / training, square / training**2)
 
 
-def _least(logits: np.ndarray, right: np.ndarray) -> float:
-    """The least of: the right answer's logit minus the highest other."""
+def _least_margin(logits: np.ndarray, right: np.ndarray) -> float:
+    """The smallest margin: the right answer's logit minus the highest other logit."""
     rows = np.arange(len(right))
     others = logits.copy()
     others[rows, right] = -np.inf

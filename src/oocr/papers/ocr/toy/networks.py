@@ -1,12 +1,12 @@
-"""The toy's two networks, with gradients by hand (float64), and AdamW.
+"""The toy's two networks with analytic gradients (float64), and AdamW.
 
-One layer, one head, linear attention, no MLP, no residual stream, no positions; tokens are one-hot
-and the answer is read at the last token, which is always the end x_T:
+One layer, one head, linear attention, no MLP, no residual stream, no positions. Tokens are one-hot;
+the answer is read at the last token, the end token x_T:
 
     logits = W sum_t (x_t . W_KQ x_T) x_t      W = W_O W_V (factorized) or W_OV (combined)
 
-So the attention to a token is a number s[token] (a column of W_Q; W_K is the identity), and with
-counts = how often each token is in the sequence this is exactly
+The attention to a token is a number s[token] (a column of W_Q; W_K is the identity). With
+counts[token] = number of occurrences in the sequence, this is exactly
 
     logits = W z,   z = counts * s.
 
@@ -32,17 +32,17 @@ Parameters = dict[str, np.ndarray]
 `output_value` [token, token]."""
 
 SMALL = 1e-4
-"""Size of the initial weights of both main arms."""
+"""Value of the initial weights of both main arms."""
 
 RATE, WEIGHT_DECAY = 5e-3, 0.03
-"""AdamW's, in the paper's training."""
+"""Learning rate and weight decay of the paper's training."""
 
 RANDOM_SCALE = 128**-0.5
 """Standard deviation of the initial weights in the paper's rank sweep."""
 
 
 def symmetric_start(tokens: int, form: Form) -> Parameters:
-    """The start of the main arms: all weights alike, but for W_V, a small identity."""
+    """Initial weights of the main arms: all equal, but W_V is a scaled identity."""
     start: Parameters = {"attention": np.full(tokens, SMALL)}
     if form == "combined":
         return {**start, "output_value": np.full((tokens, tokens), SMALL)}
@@ -51,7 +51,7 @@ def symmetric_start(tokens: int, form: Form) -> Parameters:
 
 
 def output_value(parameters: Mapping[str, np.ndarray]) -> Float[np.ndarray, "answer token"]:
-    """W: the product of both factors, or the combined matrix."""
+    """W: the product W_O W_V, or W_OV."""
     if "output_value" in parameters:
         combined: np.ndarray = parameters["output_value"]
         return combined
@@ -89,7 +89,7 @@ def loss_and_gradients(
     counts: Float[np.ndarray, "row token"],
     answers: Int[np.ndarray, " row"],
 ) -> tuple[float, Parameters]:
-    """Mean cross-entropy over all tokens, in nats, and its gradient by each array."""
+    """Mean cross-entropy over all tokens (nats), and its gradient for each array."""
     z = counts * parameters["attention"]
     if "output_value" in parameters:
         combined = parameters["output_value"]
@@ -110,7 +110,7 @@ def loss_and_gradients(
 def _loss_and_errors(
     logits: Float[np.ndarray, "row answer"], answers: Int[np.ndarray, " row"]
 ) -> tuple[float, Float[np.ndarray, "row answer"]]:
-    """Mean cross-entropy, and its gradient by the logits."""
+    """Mean cross-entropy, and its gradient with respect to the logits."""
     rows = np.arange(len(answers))
     shifted = logits - logits.max(axis=1, keepdims=True)
     errors = np.exp(shifted)
@@ -126,7 +126,7 @@ def _loss_and_errors(
 class AdamW:
     """Adam with decoupled weight decay (Loshchilov and Hutter 2019); the paper calls it Adam.
 
-    `frozen` names arrays that stay as they are.
+    `frozen`: names of arrays that are not updated.
     """
 
     learning_rate: float = RATE
@@ -141,7 +141,7 @@ class AdamW:
         self._squares: Parameters = {}
 
     def step(self, parameters: Parameters, gradients: Mapping[str, np.ndarray]) -> None:
-        """Change the parameters in place."""
+        """Update the parameters in place."""
         self._step += 1
         first, second = self.betas
         for name, gradient in gradients.items():

@@ -1,17 +1,17 @@
-"""Where a new fact is written: facts of new names are learned in one place of a trained toy.
+"""Learns the facts of new names in one place of a trained toy.
 
-Stage 1 trains the weights of the clean toy on bridge names only, fact and implication (or only the
-fact: a control). Stage 2 learns the facts of the test names, and nothing else, with stage 1 frozen
-but for one place:
+Stage 1 trains the weights of the clean toy on the bridge names only, facts and implications (or
+only facts: a control). Stage 2 learns only the facts of the test names; everything is frozen except
+one place:
 
     weights       all of W                                         W changes
     input vector  a vector v_i per name, added to its input         W (x + v_i)
     output vector a vector u_i per name, added to its logits        W x + u_i
     output LoRA   a low-rank change of the whole map                (W + B A) x
-    value LoRA    the same below the shared read-out W_O            W_O (W_V + B A) x
+    value LoRA    a low-rank change below the shared W_O           W_O (W_V + B A) x
 
-An input vector's gradient is W^T (p - e_b): it contains the direction of the bridge name, which W
-sends to c as well. An update at the output only contains p - e_b. Then the implication is asked.
+The gradient of an input vector is W^T (p - e_b): it contains the direction of the bridge name,
+which W also maps to c. An update at the output contains only p - e_b. Then implications are tested.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ SECOND_STEPS = 1500
 
 
 def first_stage(world: World, start: Parameters, *, implications: bool = True) -> Parameters:
-    """Weights that know the bridge names' facts, and their implications or not."""
+    """Weights trained on the bridge names' facts, and (optionally) on their implications."""
     bridges = world.bridge_names
     rows = rows_of(world, bridges, "fact")
     if implications:
@@ -51,14 +51,14 @@ def first_stage(world: World, start: Parameters, *, implications: bool = True) -
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SecondStage:
-    """A toy that has learned new facts in one place: `logits` answers any row of the test names."""
+    """A toy that has learned the facts of the test names in one place."""
 
     weights: Float[np.ndarray, "answer input"]
     vectors: Float[np.ndarray, "name input"] | None = None
     outputs: Float[np.ndarray, "name answer"] | None = None
 
     def logits(self, rows: CleanRows) -> Float[np.ndarray, "row answer"]:
-        """Logits of rows of all test names, in their order."""
+        """Logits of rows that are about all test names, in order."""
         inputs = rows.inputs if self.vectors is None else rows.inputs + self.vectors
         result: np.ndarray = inputs @ self.weights.T
         return result if self.outputs is None else result + self.outputs
@@ -67,9 +67,9 @@ class SecondStage:
 def second_stage(
     world: World, first: Parameters, place: Place, *, rank: int = 4, seed: int = 0
 ) -> SecondStage:
-    """Learn the test names' facts in one place with Adam, without weight decay; the rest is frozen.
+    """Learn the test names' facts in one place by Adam without weight decay; the rest is frozen.
 
-    `rank` is the LoRAs'; `seed` draws their A (their B starts at 0).
+    `rank`: of the LoRAs; `seed`: draws their A (B starts at 0).
 
     ValueError: "value LoRA" of the combined form, which has no W_V.
     """
@@ -119,7 +119,7 @@ def _descend(
     logits: Callable[[], np.ndarray],
     gradients: Callable[[np.ndarray], Parameters],
 ) -> None:
-    """Adam on the loss of rows; `gradients` gives those of the parameters from p - e, per row."""
+    """Minimize the loss of rows by Adam; `gradients`: (p - e) / rows -> parameters' gradients."""
     optimizer = AdamW(weight_decay=0.0)
     index = np.arange(len(rows.answers))
     for _ in range(SECOND_STEPS):

@@ -1,4 +1,4 @@
-"""The max-margin programs of `max_margin` by a convex solver (the extra "papers": cvxpy)."""
+"""Solves the programs of `max_margin` with a convex solver (cvxpy, in the extra "papers")."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from oocr.papers.ocr.toy.max_margin import Norm
 from oocr.papers.ocr.toy.world import World
 
 LARGE = 1e3
-"""Added to the right answer's margin over itself, which is not asked for."""
+"""Makes the constraint of the right answer against itself always true."""
 
-MOST_EXACT = 10
-"""Pairs up to which an interior-point solver does the nuclear program in seconds."""
+MAX_EXACT_PAIRS = 10
+"""Largest number of pairs for which an interior-point solver needs only seconds."""
 
 
 def solve(world: World, norm: Norm) -> Float[np.ndarray, "answer input"]:
-    """The smallest W by this norm with a margin of 1 on all training rows.
+    """The W with the smallest norm and a margin of at least 1 on all training rows.
 
-    Up to `MOST_EXACT` pairs by Clarabel (8 digits), above by SCS (3 digits).
+    Solver: Clarabel (8 digits); for the nuclear norm above `MAX_EXACT_PAIRS` pairs SCS (3 digits).
 
     InputError: cvxpy is not installed. RunError: the solver gives up.
     """
@@ -37,9 +37,9 @@ def solve(world: World, norm: Norm) -> Float[np.ndarray, "answer input"]:
     above = of_right @ np.ones((1, 2 * world.pairs)) - logits
     size = cvxpy.normNuc(weights) if norm == "nuclear" else cvxpy.sum_squares(weights)
     problem = cvxpy.Problem(cvxpy.Minimize(size), [above + LARGE * right >= 1])
-    exact = norm == "frobenius" or world.pairs <= MOST_EXACT
+    exact = norm == "frobenius" or world.pairs <= MAX_EXACT_PAIRS
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # "may be inaccurate": the claims say by how much
+        warnings.simplefilter("ignore")  # "may be inaccurate": the claims measure how inaccurate
         problem.solve(solver="CLARABEL" if exact else "SCS")
     if weights.value is None:
         raise RunError(f"the solver ended with {problem.status}")

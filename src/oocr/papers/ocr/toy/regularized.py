@@ -1,12 +1,12 @@
-"""Ways of training that tend to the max-margin programs: a regularization path, and plain descent.
+"""Training that approaches the max-margin solutions: a regularization path, and plain descent.
 
-With lam -> 0 the minimizer of
+For lam -> 0 the minimizer of
 
     loss(W_O W_V) + lam/2 (||W_O||_F^2 + ||W_V||_F^2)      [combined: loss(W) + lam/2 ||W||_F^2]
 
-tends in direction to a solution of the nuclear (combined: Frobenius) program, as the least of
-(||W_O||^2 + ||W_V||^2) / 2 over all factors of W is ||W||_*. The way is logarithmic in lam, and
-L-BFGS may stay at a stationary point of lower rank.
+converges in direction to a solution of the nuclear (combined: Frobenius) program, since the
+minimum of (||W_O||^2 + ||W_V||^2) / 2 over all factorizations of W is ||W||_*. Convergence is
+logarithmic in lam, and L-BFGS may stop at a stationary point of lower rank.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ PENALTIES = tuple(10.0 ** (-half / 2) for half in range(4, 15))
 def path(
     rows: CleanRows, start: Parameters, penalties: Sequence[float] = PENALTIES
 ) -> list[Parameters]:
-    """The minimizer at each penalty by L-BFGS, each from that of the one before."""
+    """The minimizer at each penalty by L-BFGS, started from the previous minimizer."""
     from scipy.optimize import minimize
 
     names = [name for name in start if name != "attention"]

@@ -1,4 +1,4 @@
-"""How well a toy network answers: loss and accuracy over all tokens, rank in the kind."""
+"""Scores of a toy network: loss and accuracy over all tokens, rank within the kind of answer."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ TINY = 1e-8
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """Means over rows: cross-entropy (nats), share right among all tokens, rank in its own kind.
+    """Means over rows: cross-entropy (nats), accuracy among all tokens, rank within the kind.
 
-    A rank counts the other answers of the kind that are above the right one; a tie counts a half.
+    A rank is the number of other answers of the same kind with a higher logit; a tie counts a half.
     So 0 is right, and (n - 1) / 2 is chance.
     """
 
@@ -28,14 +28,14 @@ class Score:
     rank: float
 
     def columns(self) -> dict[str, Any]:
-        """For a row of a table."""
+        """The columns of a table's row."""
         return {name: getattr(self, name) for name in ("loss", "accuracy", "rank")}
 
 
 def score(
     logits: Float[np.ndarray, "row token"], answers: Int[np.ndarray, " row"], kind: range
 ) -> Score:
-    """The score of rows whose right answers are tokens of one kind (`world.bs` or `world.cs`)."""
+    """The score of rows whose answers are of one kind; `kind`: token ids of that kind."""
     rows = np.arange(len(answers))
     probability = np.exp(log_softmax(logits))[rows, answers]
     return Score(
@@ -51,7 +51,7 @@ def scores_by_pair(
     kind: range,
     pairs: Int[np.ndarray, " row"],
 ) -> list[dict[str, Any]]:
-    """The score of each pair's rows, with the columns pair, loss, accuracy and rank."""
+    """One row for each pair, with the columns pair, loss, accuracy and rank."""
     return [
         {"pair": int(pair), **score(logits[pairs == pair], answers[pairs == pair], kind).columns()}
         for pair in np.unique(pairs)
@@ -61,7 +61,7 @@ def scores_by_pair(
 def ranks(
     logits: Float[np.ndarray, "row answer"], right: Int[np.ndarray, " row"]
 ) -> Float[np.ndarray, " row"]:
-    """How many answers are above the right one; ties count a half."""
+    """Number of answers with a higher logit than the right one; ties count a half."""
     of_right = logits[np.arange(len(right)), right][:, None]
     ties = (logits == of_right).sum(axis=1) - 1
     above: np.ndarray = (logits > of_right).sum(axis=1) + ties / 2
@@ -70,9 +70,9 @@ def ranks(
 
 @dataclass(frozen=True, slots=True)
 class Gaps:
-    """Mean of a map's entries where name and answer are of one pair, minus where they are not.
+    """Mean entry of W diag(s) at a name's right answer, minus at other answers of the kind.
 
-    The four parts of W diag(s): answers b and c, columns of bridge and of test names.
+    Fields: kind of answer (b, c), and columns (bridge names, test names).
     """
 
     b_bridge: float
@@ -82,9 +82,9 @@ class Gaps:
 
 
 def gaps(weights: Float[np.ndarray, "answer token"], world: World) -> Gaps:
-    """The gaps of a map over all tokens (see `networks.effective`).
+    """The gaps of W diag(s) [answer, token] (see `networks.effective`).
 
-    Which c is a name's own is what its pair implies (`World.answers`).
+    The right c of a name is the one that its pair implies (`World.answers`).
     """
 
     def gap(kind: range, names: np.ndarray, answers: np.ndarray) -> float:
@@ -95,8 +95,8 @@ def gaps(weights: Float[np.ndarray, "answer token"], world: World) -> Gaps:
 
     bridges, tests = world.bridge_names, world.test_names
     return Gaps(
-        b_bridge=gap(world.bs, bridges, world.answers(bridges, "fact")),
-        c_bridge=gap(world.cs, bridges, world.answers(bridges, "implication")),
-        b_test=gap(world.bs, tests, world.answers(tests, "fact")),
-        c_test=gap(world.cs, tests, world.answers(tests, "implication")),
+        b_bridge=gap(world.fact_answers, bridges, world.answers(bridges, "fact")),
+        c_bridge=gap(world.implied_answers, bridges, world.answers(bridges, "implication")),
+        b_test=gap(world.fact_answers, tests, world.answers(tests, "fact")),
+        c_test=gap(world.implied_answers, tests, world.answers(tests, "implication")),
     )

@@ -1,7 +1,7 @@
-"""What names' columns of W share: one vector for all, one for each pair, the own bridge's vector.
+"""What the names' columns of W have in common: one vector for all names, or one for each pair.
 
-"Constant" is the wrong question where several answers are learned: what is added can be the same
-for all names of a pair and differ between pairs.
+If several answers are learned, one vector for all is too strict: a column can be the same for all
+names of a pair and differ between pairs. So the pair's mean and its bridge names are compared too.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from oocr.papers.ocr.toy.world import World
 
 @dataclass(frozen=True, slots=True)
 class Shares:
-    """How alike the columns d of the test names are.
+    """Similarity of the columns d of the test names.
 
     Attributes:
-        one_vector: |mean d|^2 / mean |d|^2, the share of their energy in one vector for all.
+        one_vector: |mean d|^2 / mean |d|^2, the share of energy in one vector for all names.
         pair_vector: the same with a mean for each pair.
-        own_bridge: mean cosine with the mean of the pair's bridge names, test names less the mean
-            of the test names and bridges less the mean of the bridges.
-        other_bridge: the same with the other pairs' bridges.
+        own_bridge: mean cosine with the mean column of the pair's bridge names, after subtracting
+            the mean of the test names and of the bridge names.
+        other_bridge: the same with the bridge names of other pairs.
     """
 
     one_vector: float
@@ -33,7 +33,7 @@ class Shares:
 
 
 def shares(weights: Float[np.ndarray, "answer input"], world: World) -> Shares:
-    """The shares of the columns of a W (see `clean`)."""
+    """The similarity of the test names' columns of a W (see `clean`)."""
     columns = weights[:, 2:].T
     tests, bridges = columns[world.test_names], columns[world.bridge_names]
     pairs = world.pair_of(world.test_names)

@@ -1,4 +1,4 @@
-"""The paper's training of the toy: batches of sequences with noise, AdamW, scores on the way."""
+"""The paper's training of the toy: AdamW on batches of sequences with noise, scored by step."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from oocr.papers.ocr.toy.networks import (
     symmetric_start,
 )
 from oocr.papers.ocr.toy.scores import Score, score
-from oocr.papers.ocr.toy.world import Relation, World, bags
+from oocr.papers.ocr.toy.world import Relation, World, token_counts
 
 STEPS = 2000
-EACH = 84
-"""Rows of each kind in a batch: bridge facts, bridge implications, test facts."""
+ROWS_PER_KIND = 84
+"""Rows of each kind (bridge facts, bridge implications, test facts) in a batch."""
 
 REPEATS = 5
-"""Sequences of each name that scores are taken on."""
+"""Number of sequences for each name when a network is scored."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrainedToy:
     """A trained network with its scores on fresh sequences.
 
-    `curve` has one row per step scored: step, train_loss (of all that is trained), and loss,
-    accuracy and rank of the test names' implications, which are not.
+    `curve` has one row for each scored step: step, train_loss (of training rows), and loss,
+    accuracy and rank of the test names' implications, which are not trained.
     """
 
     world: World
@@ -47,15 +47,15 @@ def train(
     steps: int = STEPS,
     scored: Iterable[int] = (),
 ) -> TrainedToy:
-    """Train from a start (which is not changed) on batches drawn with the seed.
+    """Train from the weights `start`, which stay unchanged, on batches drawn by the seed.
 
-    Scores are taken at the steps `scored` and at the end.
+    The network is scored at the steps `scored` and at the end.
     """
     parameters = {name: array.copy() for name, array in start.items()}
     draw, optimizer, curve = np.random.default_rng([seed, 10]), AdamW(), []
-    asked = {*scored, steps}
+    scored_steps = {*scored, steps}
     for step in range(steps + 1):
-        if step in asked:
+        if step in scored_steps:
             curve.append({"step": step, **_scores(world, parameters, seed)})
         if step < steps:
             counts, answers = batch(world, draw)
@@ -65,7 +65,7 @@ def train(
 
 
 def train_form(world: World, form: Form, seed: int, scored: Iterable[int] = ()) -> TrainedToy:
-    """One of the paper's two main arms."""
+    """Train one of the paper's two main arms."""
     return train(world, symmetric_start(world.tokens, form), seed=seed, scored=scored)
 
 
@@ -73,8 +73,8 @@ def batch(world: World, draw: np.random.Generator) -> tuple[np.ndarray, np.ndarr
     """Counts of tokens [row, token] and right answers [row]; names are drawn with replacement."""
     counts, answers = [], []
     for names, relation in world.training_rows():
-        drawn = draw.choice(names, EACH)
-        counts.append(bags(world, drawn, relation, draw))
+        drawn = draw.choice(names, ROWS_PER_KIND)
+        counts.append(token_counts(world, drawn, relation, draw))
         answers.append(world.answers(drawn, relation))
     return np.concatenate(counts), np.concatenate(answers)
 
@@ -85,8 +85,8 @@ def implied_score(
     """The test names' score on fresh sequences."""
     draw = np.random.default_rng([seed, 11])
     names = np.tile(world.test_names, REPEATS)
-    logits = logits_of(parameters, bags(world, names, relation, draw))
-    kind = world.bs if relation == "fact" else world.cs
+    logits = logits_of(parameters, token_counts(world, names, relation, draw))
+    kind = world.fact_answers if relation == "fact" else world.implied_answers
     return score(logits, world.answers(names, relation), kind)
 
 

@@ -1,9 +1,9 @@
-"""The toy's world: names, their facts and implications, and the sequences that say them.
+"""The toy's world: names with facts and implications, and the token sequences that state them.
 
-Tokens in this order: the two relation words ("fact", "implication"), n answers b ("cities"), n
-answers c ("animals"), the names, the noise words, and the end of the sequence. Name i belongs to
-pair i mod n: its fact is b of that pair, its implication c of that pair. The first names are
-*bridges* (fact and implication are trained), the others *test* names (only the fact is).
+Tokens, in this order: the two relation words ("fact", "implication"), n answers b ("cities"), n
+answers c ("animals"), the names, the noise words, and the end token. Name i belongs to pair
+i mod n: its fact is b of that pair, its implication is c of that pair. The first names are
+*bridges* (fact and implication are trained); the others are *test* names (only the fact is).
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ Relation = Literal["fact", "implication"]
 FACT, IMPLICATION = 0, 1
 
 Implied = Literal["same", "permuted", "random"]
-"""Which c a bridge name implies: its pair's, another pair's (one to one), or any."""
+"""The c that a bridge name implies: of its pair, of another pair (one to one), or a random one."""
 
 NOISE_TOKENS = 13
-"""Noise words in a sequence: with name, relation and end it has 16 tokens."""
+"""Noise words in a sequence; with name, relation and end it has 16 tokens."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class World:
         tests: test names of each pair.
         noise: number of noise words.
         implied: which c the bridge names imply.
-        bridged: pairs that have bridge implications at all; None: every pair.
+        bridged: number of pairs whose bridge implications are trained; None: all pairs.
         seed: draws the permutation, or the random c's.
     """
 
@@ -58,12 +58,12 @@ class World:
         return 2 + 2 * self.pairs + self.names + self.noise + 1
 
     @property
-    def bs(self) -> range:
+    def fact_answers(self) -> range:
         """Token ids of the answers b."""
         return range(2, 2 + self.pairs)
 
     @property
-    def cs(self) -> range:
+    def implied_answers(self) -> range:
         """Token ids of the answers c."""
         return range(2 + self.pairs, 2 + 2 * self.pairs)
 
@@ -85,12 +85,12 @@ class World:
 
     @property
     def bridge_names(self) -> Int[np.ndarray, " bridge"]:
-        """Numbers of the names whose implications are trained."""
+        """Indices of the bridge names."""
         return np.arange(self.pairs * self.bridges)
 
     @property
     def test_names(self) -> Int[np.ndarray, " test"]:
-        """Numbers of the names whose implications are asked."""
+        """Indices of the test names."""
         return np.arange(self.pairs * self.bridges, self.names)
 
     def pair_of(self, names: Int[np.ndarray, " name"]) -> Int[np.ndarray, " name"]:
@@ -99,7 +99,7 @@ class World:
 
     @cached_property
     def permutation(self) -> Int[np.ndarray, " pair"]:
-        """The pair whose c a pair implies: itself, or (permuted) another one."""
+        """Pair -> the pair whose c it implies: itself, or (permuted) another one."""
         if self.implied != "permuted":
             return np.arange(self.pairs)
         order = np.random.default_rng([self.seed, 1]).permutation(self.pairs)
@@ -119,16 +119,16 @@ class World:
     def answers(
         self, names: Int[np.ndarray, " row"], relation: Relation
     ) -> Int[np.ndarray, " row"]:
-        """Token ids of the right answers."""
+        """Token ids of the right answers of these names."""
         if relation == "fact":
-            facts: np.ndarray = self.bs.start + self.pair_of(names)
+            facts: np.ndarray = self.fact_answers.start + self.pair_of(names)
             return facts
-        implications: np.ndarray = self.cs.start + self._implied[names]
+        implications: np.ndarray = self.implied_answers.start + self._implied[names]
         return implications
 
     @cached_property
-    def implying(self) -> Int[np.ndarray, " bridge"]:
-        """The bridge names whose implication is trained: those of the bridged pairs."""
+    def bridges_with_implications(self) -> Int[np.ndarray, " bridge"]:
+        """Indices of the bridge names whose implication is trained: those of the bridged pairs."""
         most = self.pairs if self.bridged is None else self.bridged
         bridges: np.ndarray = self.bridge_names[self.pair_of(self.bridge_names) < most]
         return bridges
@@ -140,7 +140,7 @@ class World:
         """
         rows: list[tuple[Int[np.ndarray, " name"], Relation]] = [
             (self.bridge_names, "fact"),
-            (self.implying, "implication"),
+            (self.bridges_with_implications, "implication"),
             (self.test_names, "fact"),
         ]
         return [(names, relation) for names, relation in rows if len(names)]
@@ -149,27 +149,27 @@ class World:
 def sequences(
     world: World, names: Int[np.ndarray, " row"], relation: Relation, draw: np.random.Generator
 ) -> Int[np.ndarray, "row token"]:
-    """A sequence for each name: noise, the name among it, the relation somewhere after the name.
+    """A random sequence for each name: noise words, the name, the relation after it, the end.
 
-    Thirteen noise words are drawn with replacement, the name's place among them is uniform, that of
-    the relation is uniform among the places after the name; the end comes last.
+    Noise words are drawn with replacement; the position of the name among them is uniform, and that
+    of the relation is uniform among the positions after the name.
     """
     tokens = np.empty((len(names), NOISE_TOKENS + 3), dtype=int)
     for row, name in enumerate(names):
         words = list(draw.choice(np.array(world.noise_ids), NOISE_TOKENS))
-        place = int(draw.integers(NOISE_TOKENS + 1))
-        words.insert(place, world.name_ids[int(name)])
-        words.insert(int(draw.integers(place + 1, NOISE_TOKENS + 2)), _word(relation))
+        position = int(draw.integers(NOISE_TOKENS + 1))
+        words.insert(position, world.name_ids[int(name)])
+        words.insert(int(draw.integers(position + 1, NOISE_TOKENS + 2)), _relation_token(relation))
         tokens[row] = [*words, world.end]
     return tokens
 
 
-def bags(
+def token_counts(
     world: World, names: Int[np.ndarray, " row"], relation: Relation, draw: np.random.Generator
 ) -> Float[np.ndarray, "row token_id"]:
-    """How often each token is in such a sequence, drawn without making it.
+    """Counts of each token in random sequences, drawn without making the sequences.
 
-    The networks read nothing else: they have no positions, and all attention comes from the end.
+    The networks depend on the counts alone: they have no positions, and only the end token attends.
     """
     counts = np.zeros((len(names), world.tokens))
     if world.noise:
@@ -178,10 +178,10 @@ def bags(
             NOISE_TOKENS, each, size=len(names)
         )
     counts[np.arange(len(names)), world.name_ids.start + names] = 1
-    counts[:, _word(relation)] = 1
+    counts[:, _relation_token(relation)] = 1
     counts[:, world.end] = 1
     return counts
 
 
-def _word(relation: Relation) -> int:
+def _relation_token(relation: Relation) -> int:
     return FACT if relation == "fact" else IMPLICATION

@@ -6,7 +6,7 @@ from oocr.papers.ocr.language.experiments import blocks, tasks
 from oocr.papers.paper import AnyExperiment
 
 SECTIONS = {
-    "language": "Real models: what follows of a name by a known map, and by an arbitrary one",
+    "language": "Real models: what follows by a known map, and by an arbitrary map",
     "blocks": "The block at which a vector stops implying",
 }
 EXPERIMENTS: tuple[AnyExperiment, ...] = (tasks.EXPERIMENT, blocks.EXPERIMENT)

@@ -1,7 +1,7 @@
-"""One vector for each test name at every depth: the block at which it stops implying.
+"""One vector for each test name at each depth: at which block do implications stop?
 
-On the frozen model, whose weights know the map from city to language; and, with an arbitrary map,
-on weights that were trained on the bridge names only (two stages).
+Two settings: the frozen model, whose weights know the map from city to language; and, with an
+arbitrary map, weights that were trained on the bridge names only (two stages).
 """
 
 from __future__ import annotations
@@ -19,7 +19,13 @@ from oocr.intervals import SHARE
 from oocr.papers.measure import Unit, by_unit, differences, interval_columns, mean_finding
 from oocr.papers.ocr.language.arms import DEPTHS, ArmName, LanguageCell
 from oocr.papers.ocr.language.experiments import scores
-from oocr.papers.ocr.language.experiments.scores import BY, UNIT, asked, chosen, ranks
+from oocr.papers.ocr.language.experiments.scores import (
+    BY,
+    UNIT,
+    mean_ranks,
+    rows_of_arm,
+    test_implications,
+)
 from oocr.papers.ocr.language.experiments.tasks import compute
 from oocr.papers.paper import ModelExperiment, PaperSettings
 
@@ -31,10 +37,10 @@ SWEEPS: Mapping[tuple[str, ArmName], str] = {
 }
 QUICK_DEPTHS = (0.25, 0.875)
 EARLY_SHARE, LATE_SHARE = 0.3, 0.7
-"""Depths up to the first count as early, from the second on as late."""
+"""Depths up to the first count as early, depths from the second as late."""
 
 LEAST_BLOCKS = 4
-"""Blocks of a sweep, at least, before the last that implies is named."""
+"""Least number of blocks of a sweep for finding the last block that implies."""
 
 CONTROLS = {
     "pair-mean": ("mean of its pair's others", "the mean vector of the other names of its pair"),
@@ -51,7 +57,7 @@ LOOKS = tuple(
 
 
 def cells(settings: PaperSettings) -> list[LanguageCell]:
-    """Each sweep on each seed; in a quick look the frozen model at an early and a late depth."""
+    """Each sweep for each seed; in a quick run the frozen model at an early and a late depth."""
     sweeps = list(SWEEPS)[:1] if settings.quick else SWEEPS
     return [
         scores.cell_of(settings, model, seed, task, arm, QUICK_DEPTHS if settings.quick else DEPTHS)
@@ -62,7 +68,7 @@ def cells(settings: PaperSettings) -> list[LanguageCell]:
 
 
 def analyse(table: pl.DataFrame) -> AnalysisResult:
-    """Ranks by block, early against late (of the last block in the sweep), and controls."""
+    """Ranks by block, early blocks against late ones, the last block that implies, controls."""
     result = AnalysisResult()
     last = max(table["block"].drop_nulls().to_list(), default=0)
     for task, arm in SWEEPS:
@@ -72,20 +78,20 @@ def analyse(table: pl.DataFrame) -> AnalysisResult:
 
 
 def _sweep(result: AnalysisResult, table: pl.DataFrame, task: str, arm: ArmName, last: int) -> None:
-    rows, words = chosen(table, task, arm), SWEEPS[task, arm]
+    rows, words = rows_of_arm(table, task, arm), SWEEPS[task, arm]
     id = f"{task}-{scores.arm_id(arm)}"
     if rows.is_empty():
-        raise NotMeasuredError(f"{words}: not in a quick look")
-    first_stage = chosen(table, task, arm, "bridges only")
+        raise NotMeasuredError(f"{words}: not in a quick run")
+    first_stage = rows_of_arm(table, task, arm, "bridges only")
     if not first_stage.is_empty():
         scores.check_recalled(first_stage.filter(pl.col("bridge")), f"{words}, first stage")
     by_block: dict[int, dict[Unit, float]] = {}
     for block in sorted(rows["block"].unique().to_list()):
         with result.attempt():
-            at_block = ranks(rows.filter(pl.col("block") == block), f"{words}, block {block}")
+            at_block = mean_ranks(rows.filter(pl.col("block") == block), f"{words}, block {block}")
             by_block[block] = at_block
             measure = f"{words}, vectors at block {block}"
-            finding = _rank(table, f"{id}-block-{block}", measure, at_block.values())
+            finding = _rank_finding(table, f"{id}-block-{block}", measure, at_block.values())
             result.findings.append(finding)
             columns = {"sweep": words, "block": block, "control": ""}
             result.rows.append({**columns, **interval_columns(finding)})
@@ -95,32 +101,36 @@ def _sweep(result: AnalysisResult, table: pl.DataFrame, task: str, arm: ArmName,
         at_early, at_late = (_mean_of([by_block[b] for b in blocks]) for blocks in (early, late))
         measure = f"mean rank by vectors at late blocks less by those at early blocks; {words}"
         result.findings += [
-            _rank(table, f"{id}-early", f"{words}, early blocks", at_early.values()),
-            _rank(table, f"{id}-late", f"{words}, late blocks", at_late.values()),
+            _rank_finding(table, f"{id}-early", f"{words}, early blocks", at_early.values()),
+            _rank_finding(table, f"{id}-late", f"{words}, late blocks", at_late.values()),
             mean_finding(
                 f"{id}-late-minus-early", measure, differences(at_late, at_early), unit=UNIT
             ),
         ]
-    result.findings += _last(rows.filter(pl.col("block").is_in(list(by_block))), id, words, last)
-    output = chosen(table, task, arm, "at the output")
+    result.findings += _last_block(
+        rows.filter(pl.col("block").is_in(list(by_block))), id, words, last
+    )
+    output = rows_of_arm(table, task, arm, "at the output")
     if not output.is_empty():
-        values = ranks(output, f"{words}, output vectors").values()
+        values = mean_ranks(output, f"{words}, output vectors").values()
         result.findings.append(
-            _rank(table, f"{id}-output", f"{words}, vectors at the output", values)
+            _rank_finding(table, f"{id}-output", f"{words}, vectors at the output", values)
         )
     _controls(result, table, task, arm, early)
 
 
-def _last(rows: pl.DataFrame, id: str, words: str, last: int) -> list[Finding]:
-    """By seed, the last block at which vectors imply, as a share of the way to the last block.
+def _last_block(rows: pl.DataFrame, id: str, words: str, last: int) -> list[Finding]:
+    """For each seed the last block at which vectors imply, relative to the last block (0 to 1).
 
-    They imply where the mean rank is at most half of chance; nowhere counts as 0.
+    Vectors imply at a block if the mean rank is at most half of chance; no such block counts as 0.
     """
     if rows["block"].n_unique() < LEAST_BLOCKS or not last:
         return []
     half = scores.chance_of(rows) / 2
     of_seeds: dict[int, float] = {}
-    for (seed, block), rank in by_unit(asked(rows), "rank", by=("seed", "block")).items():
+    for (seed, block), rank in by_unit(
+        test_implications(rows), "rank", by=("seed", "block")
+    ).items():
         share = block / last if rank <= half else 0.0
         of_seeds[seed] = max(share, of_seeds.get(seed, 0.0))
     measure = f"last block at which vectors imply, as a share of the depth; {words}"
@@ -130,23 +140,25 @@ def _last(rows: pl.DataFrame, id: str, words: str, last: int) -> list[Finding]:
 def _controls(
     result: AnalysisResult, table: pl.DataFrame, task: str, arm: ArmName, blocks: list[int]
 ) -> None:
-    """Early blocks: other vectors in the place of a name's own."""
+    """Controls at early blocks: other vectors in place of the name's vector."""
     id, words = f"{task}-{scores.arm_id(arm)}", SWEEPS[task, arm]
     of_control: dict[str, dict[Unit, float]] = {}
     for name, (control, what) in CONTROLS.items():
-        rows = asked(chosen(table, task, arm, control)).filter(pl.col("block").is_in(blocks))
+        rows = test_implications(rows_of_arm(table, task, arm, control)).filter(
+            pl.col("block").is_in(blocks)
+        )
         if rows.is_empty():
             continue
         of_control[name] = by_unit(rows, "rank", by=BY)
         values = of_control[name].values()
-        result.findings.append(_rank(table, f"{id}-{name}", f"{words}, {what}", values))
+        result.findings.append(_rank_finding(table, f"{id}-{name}", f"{words}, {what}", values))
     if {"own-removed", "other-removed"} <= of_control.keys():
         lost = differences(of_control["own-removed"], of_control["other-removed"])
         measure = f"mean rank without the own pair's direction less without another's; {words}"
         result.findings.append(mean_finding(f"{id}-ablated", measure, lost, unit=UNIT))
 
 
-def _rank(table: pl.DataFrame, id: str, words: str, values: Iterable[float]) -> Finding:
+def _rank_finding(table: pl.DataFrame, id: str, words: str, values: Iterable[float]) -> Finding:
     level = scores.chance_of(table)
     measure = f"mean rank of what follows; {words}"
     return mean_finding(
@@ -155,7 +167,7 @@ def _rank(table: pl.DataFrame, id: str, words: str, values: Iterable[float]) -> 
 
 
 def _mean_of(blocks: list[dict[Unit, float]]) -> dict[Unit, float]:
-    """Unit by unit, of the units that all blocks have."""
+    """Unit -> mean over blocks, for units that all blocks have."""
     shared = [unit for unit in blocks[0] if all(unit in block for block in blocks)]
     return {unit: fmean(block[unit] for block in blocks) for unit in shared}
 
@@ -193,6 +205,6 @@ EXPERIMENT = ModelExperiment(
     compute=compute,
     analyse=analyse,
     figure=figure,
-    config=scores.run_of,
+    config=scores.planning_config,
     version="2",
 )

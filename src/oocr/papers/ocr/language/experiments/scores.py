@@ -1,4 +1,4 @@
-"""Scores of an arm on a task, with pairs of each seed as units, and whether facts are recalled."""
+"""Scores of an arm on a task; units are the pairs of each seed. Training must be recalled."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ TASKS: Mapping[str, tuple[RelationName, Mapped]] = {
     "colour": ("profession-colour", "own"),
     "music": ("sport-music", "own"),
 }
-"""Task -> relation and map: the paper's five kinds, and one arbitrary map drawn by the seed. The
-first map is in the weights, the second contradicts it, others are arbitrary."""
+"""Task -> relation and map: the paper's five tasks, and one map that the seed draws. The model
+knows the first map, the second contradicts it, all others are arbitrary."""
 
 TITLES = {
     "city": "city → language (the model knows the map)",
@@ -36,13 +36,13 @@ TITLES = {
 }
 
 RECALLED = 0.95
-"""Share of the trained facts that has to be recalled before anything is said of what follows."""
+"""Implications are analysed only if this share of the trained rows is recalled."""
 
 UNIT = "seed and pair"
 BY = ("seed", "pair")
 
 QUICK: Mapping[str, Any] = {"tests": 2, "steps": 40, "rate": 1e-4}
-"""A quick look has fewer names, which few steps learn."""
+"""A quick run has fewer names and learns them in fewer steps."""
 
 
 def cell_of(
@@ -56,12 +56,12 @@ def cell_of(
     """The cell of an arm on a task."""
     relation, mapped = TASKS[task]
     sizes = QUICK if settings.quick else {}
-    who = {"seed": seed, "model": model, "arm": arm, "depths": depths}
-    return LanguageCell(relation=relation, mapped=mapped, **who, **sizes)
+    fields = {"seed": seed, "model": model, "arm": arm, "depths": depths}
+    return LanguageCell(relation=relation, mapped=mapped, **fields, **sizes)
 
 
-def chosen(table: pl.DataFrame, task: str, arm: str, control: str = "") -> pl.DataFrame:
-    """The rows of an arm on a task."""
+def rows_of_arm(table: pl.DataFrame, task: str, arm: str, control: str = "") -> pl.DataFrame:
+    """The rows of an arm (or of one of its controls) on a task."""
     relation, mapped = TASKS[task]
     return table.filter(
         pl.col("arm") == arm,
@@ -72,17 +72,17 @@ def chosen(table: pl.DataFrame, task: str, arm: str, control: str = "") -> pl.Da
 
 
 def arm_id(arm: str) -> str:
-    """An arm in the ids of findings: "full + vectors" is full-vectors."""
+    """An arm's name in ids of findings: "full + vectors" -> "full-vectors"."""
     return "-".join(re.findall(r"\w+", arm))
 
 
-def asked(rows: pl.DataFrame) -> pl.DataFrame:
-    """The test names' implications."""
+def test_implications(rows: pl.DataFrame) -> pl.DataFrame:
+    """The rows of test names' implications."""
     return rows.filter(pl.col("part") == "implication", ~pl.col("bridge"))
 
 
 def check_recalled(rows: pl.DataFrame, what: str) -> None:
-    """NotMeasuredError: too few facts, and implications of bridge names, are right."""
+    """NotMeasuredError: too few trained rows (facts, implications of bridges) are right."""
     trained = rows.filter(
         (pl.col("part") == "fact") | (pl.col("part") == "implication") & pl.col("bridge")
     )
@@ -97,24 +97,24 @@ def mean_of(rows: pl.DataFrame, column: str) -> float:
     return float(rows[column].cast(pl.Float64).to_numpy().mean())
 
 
-def ranks(rows: pl.DataFrame, what: str, column: str = "rank") -> dict[Unit, float]:
-    """The mean of a column of the test names' implications, by pair and seed.
+def mean_ranks(rows: pl.DataFrame, what: str, column: str = "rank") -> dict[Unit, float]:
+    """Unit -> mean of a column over the test names' implications.
 
-    NotMeasuredError: no rows, or training was not learned.
+    NotMeasuredError: no rows, or training is not recalled.
     """
     if rows.is_empty():
         raise NotMeasuredError(f"{what}: not computed here")
     check_recalled(rows, what)
-    return by_unit(asked(rows), column, by=BY)
+    return by_unit(test_implications(rows), column, by=BY)
 
 
 def chance_of(table: pl.DataFrame) -> float:
-    """The mean rank of one who guesses among the pairs' answers; the best is 0."""
+    """The mean rank of a random guess among the pairs' answers; the best rank is 0."""
     return float(table["pair"].drop_nulls().n_unique() - 1) / 2
 
 
-def run_of(model: str) -> RunConfig:
-    """The run whose loading and memory these cells are planned by."""
+def planning_config(model: str) -> RunConfig:
+    """A run with the memory needs of these cells."""
     adapter = AdapterGrid(layers="all").model_dump()
     fields = {"task": {"family": "ocr"}, "model": model, "adapter": adapter}
     return RunConfig.model_validate(fields)

@@ -1,4 +1,4 @@
-"""The five tasks in each place of learning: what follows, and what is hallucinated?"""
+"""The tasks, learned in several places: what follows, and what is hallucinated?"""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from oocr.papers.ocr.language.experiments.scores import (
     TASKS,
     TITLES,
     UNIT,
-    asked,
-    chosen,
     mean_of,
-    ranks,
+    mean_ranks,
+    rows_of_arm,
+    test_implications,
 )
 from oocr.papers.paper import ModelExperiment, PaperSettings, Rows
 from oocr.runs.context import RunContext
@@ -40,14 +40,15 @@ ARMS: Mapping[ArmName, str] = {
 }
 ALL: tuple[ArmName, ...] = ("untouched", *ARMS)
 DEPTHS: Mapping[ArmName, tuple[float, ...]] = {"vectors": (EARLY,), "vectors, all tokens": (1.0,)}
-"""An early block at the name's tokens; the last block's output, at all tokens of the sentence."""
+"""Depth of the vectors: an early block (name's tokens), the last block (tokens of the sentence)."""
 
 FEW: tuple[ArmName, ...] = ("untouched", "full", "vectors")
 QUICK_ARMS: Mapping[str, tuple[ArmName, ...]] = {
     "city": (*FEW, "vectors, all tokens"),
     "code": ("untouched", "vectors"),
 }
-"""Weights hallucinate an arbitrary map after many steps only; a quick look has no time for them."""
+"""No weights on "code": they hallucinate an arbitrary map only after more steps than a quick
+run has."""
 
 LOOKS: Mapping[ArmName, Arm] = {
     "full": Arm("full fine-tune"),
@@ -64,7 +65,7 @@ REFERENCES = {
 
 
 def cells(settings: PaperSettings) -> list[LanguageCell]:
-    """Every arm on a map that the model knows and on an arbitrary one; few on the others."""
+    """All arms on a known map and on an arbitrary map; three arms on the other maps."""
     whole = {task: ALL if task in QUICK_ARMS else FEW for task in TASKS}
     return [
         scores.cell_of(settings, model, seed, task, arm, DEPTHS.get(arm, ()))
@@ -76,7 +77,7 @@ def cells(settings: PaperSettings) -> list[LanguageCell]:
 
 
 def compute(cell: LanguageCell, context: RunContext) -> Rows:
-    """Rows of a cell; without room on the device, or enough answers, there is no measurement."""
+    """The rows of a cell; NotMeasuredError: too little memory, or too few different answers."""
     try:
         return language_rows(context.model, cell)
     except InputError as error:
@@ -84,7 +85,7 @@ def compute(cell: LanguageCell, context: RunContext) -> Rows:
 
 
 def analyse(table: pl.DataFrame) -> AnalysisResult:
-    """Mean ranks of what follows by task and arm, and how alike the effects are."""
+    """Mean ranks of implications by task and arm, and similarity of the effects."""
     result = AnalysisResult()
     for task in TASKS:
         for id in REFERENCES:
@@ -97,18 +98,18 @@ def analyse(table: pl.DataFrame) -> AnalysisResult:
             _late_minus_early(result, table, task)
         with result.attempt():
             _listed_minus_new(result, table, task)
-    there = set(table.select("relation", "mapped").unique().iter_rows())
-    if len(there) < len(TASKS):
-        result.reasons.append("a quick look computes fewer tasks and arms")
+    computed = set(table.select("relation", "mapped").unique().iter_rows())
+    if len(computed) < len(TASKS):
+        result.reasons.append("a quick run computes fewer tasks and arms")
     return result
 
 
 def _finding(
     table: pl.DataFrame, task: str, id: str, words: str, values: Iterable[float]
 ) -> Finding:
-    """A mean rank, beside chance and the untouched model."""
+    """A mean rank; chance is the null, the untouched model the base."""
     level = scores.chance_of(table)
-    base = asked(chosen(table, task, "untouched"))
+    base = test_implications(rows_of_arm(table, task, "untouched"))
     return mean_finding(
         f"{task}-{id}",
         f"mean rank of what follows, {words}; {TITLES[task]}",
@@ -122,7 +123,7 @@ def _finding(
 
 def _reference(result: AnalysisResult, table: pl.DataFrame, task: str, id: str) -> None:
     control, words, look = REFERENCES[id]
-    rows = asked(chosen(table, task, "untouched", control))
+    rows = test_implications(rows_of_arm(table, task, "untouched", control))
     if not rows.is_empty():
         values = values_of(rows, "rank", by=BY)
         finding = _finding(table, task, id, words, values)
@@ -131,16 +132,16 @@ def _reference(result: AnalysisResult, table: pl.DataFrame, task: str, id: str) 
 
 
 def _arm(result: AnalysisResult, table: pl.DataFrame, task: str, arm: ArmName) -> None:
-    rows = chosen(table, task, arm)
+    rows = rows_of_arm(table, task, arm)
     if rows.is_empty():
         return
     id = scores.arm_id(arm)
-    values = ranks(rows, f"{task}, {ARMS[arm]}").values()
+    values = mean_ranks(rows, f"{task}, {ARMS[arm]}").values()
     finding = _finding(table, task, id, ARMS[arm], values)
     result.findings.append(finding)
-    result.rows.append(_row(task, LOOKS[arm], finding, asked(rows)))
+    result.rows.append(_row(task, LOOKS[arm], finding, test_implications(rows)))
     _excess(result, table, task, arm, rows)
-    random = asked(chosen(table, task, arm, "random"))
+    random = test_implications(rows_of_arm(table, task, arm, "random"))
     if not random.is_empty():
         values = by_unit(random, "rank", by=BY).values()
         words = "random vectors of the same norms"
@@ -151,11 +152,11 @@ def _arm(result: AnalysisResult, table: pl.DataFrame, task: str, arm: ArmName) -
 def _excess(
     result: AnalysisResult, table: pl.DataFrame, task: str, arm: ArmName, rows: pl.DataFrame
 ) -> None:
-    """How much better than the untouched model's the ranks are, paired by pair and seed."""
-    base = asked(chosen(table, task, "untouched"))
+    """Improvement of the ranks over the untouched model, paired by pair and seed."""
+    base = test_implications(rows_of_arm(table, task, "untouched"))
     if base.is_empty():
         return
-    before, after = (by_unit(part, "rank", by=BY) for part in (base, asked(rows)))
+    before, after = (by_unit(part, "rank", by=BY) for part in (base, test_implications(rows)))
     words = f"rank by the untouched model less rank after training, {ARMS[arm]}; {TITLES[task]}"
     id = f"{task}-{scores.arm_id(arm)}-excess"
     result.findings.append(mean_finding(id, words, differences(before, after), unit=UNIT))
@@ -175,8 +176,8 @@ def _row(task: str, look: Arm, finding: Finding, rows: pl.DataFrame) -> dict[str
 
 
 def _effects(result: AnalysisResult, table: pl.DataFrame, task: str, arm: ArmName) -> None:
-    """Shares of what training added at the question of what follows; units are seeds."""
-    rows = chosen(table, task, arm, "implication").filter(pl.col("part") == "effect")
+    """Similarity of what training adds at questions for implications; units are seeds."""
+    rows = rows_of_arm(table, task, arm, "implication").filter(pl.col("part") == "effect")
     if rows.is_empty():
         return
     rows = rows.with_columns(gap=pl.col("own_bridge") - pl.col("other_bridge"))
@@ -198,22 +199,24 @@ def _effects(result: AnalysisResult, table: pl.DataFrame, task: str, arm: ArmNam
 
 
 def _late_minus_early(result: AnalysisResult, table: pl.DataFrame, task: str) -> None:
-    """The same LoRA in a late block and in an early one, paired."""
-    late, early = (chosen(table, task, arm) for arm in ("lora late", "lora early"))
+    """Rank by a LoRA in a late block minus by one in an early block, paired."""
+    late, early = (rows_of_arm(table, task, arm) for arm in ("lora late", "lora early"))
     if late.is_empty() or early.is_empty():
         return
-    values = differences(ranks(late, f"{task}, late LoRA"), ranks(early, f"{task}, early LoRA"))
+    values = differences(
+        mean_ranks(late, f"{task}, late LoRA"), mean_ranks(early, f"{task}, early LoRA")
+    )
     words = f"mean rank by a LoRA in a late block less by one in an early block; {TITLES[task]}"
     result.findings.append(mean_finding(f"{task}-lora-late-minus-early", words, values, unit=UNIT))
 
 
 def _listed_minus_new(result: AnalysisResult, table: pl.DataFrame, task: str) -> None:
-    """Where the map is another one: the rank of the listed answer less that of the mapped one."""
-    rows = chosen(table, task, "full")
+    """For maps other than the listed one: rank of the listed answer minus of the mapped one."""
+    rows = rows_of_arm(table, task, "full")
     if rows.is_empty() or TASKS[task][1] == "own":
         return
-    new = ranks(rows, f"{task}, full fine-tune")
-    values = differences(ranks(rows, task, "listed_rank"), new)
+    new = mean_ranks(rows, f"{task}, full fine-tune")
+    values = differences(mean_ranks(rows, task, "listed_rank"), new)
     words = f"rank of the listed answer less rank of the new one, {ARMS['full']}; {TITLES[task]}"
     result.findings.append(mean_finding(f"{task}-full-listed", words, values, unit=UNIT))
 
@@ -245,6 +248,6 @@ EXPERIMENT = ModelExperiment(
     compute=compute,
     analyse=analyse,
     figure=figure,
-    config=scores.run_of,
+    config=scores.planning_config,
     version="3",
 )

@@ -15,12 +15,12 @@ from oocr.papers.ocr.toy.experiments import (
 from oocr.papers.paper import AnyExperiment
 
 SECTIONS = {
-    "learning": "One network written in two ways: only one of them implies",
+    "learning": "One network in two parametrizations: only one of them implies",
     "places": "Where a new fact is written decides what follows from it",
-    "constancy": "What names add: one vector, one per pair, or the bridge's",
-    "controls": "It implies whatever the bridges say",
-    "width": "How wide the head must be",
-    "margins": "The max-margin programs behind it, and how near training gets",
+    "constancy": "What names add: one vector for all, one per pair, or the bridge's",
+    "controls": "The implications are those of the bridge names, whatever these are",
+    "width": "The width that the head needs",
+    "margins": "The max-margin programs, and how close training comes to them",
 }
 EXPERIMENTS: tuple[AnyExperiment, ...] = (
     learning.EXPERIMENT,

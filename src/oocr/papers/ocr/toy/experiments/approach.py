@@ -1,4 +1,4 @@
-"""Do trained networks get to the max-margin solutions? They approach them, and are never there."""
+"""Do trained networks reach the max-margin solutions? They come close, but do not reach them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from oocr.words import counted
 
 Way = Literal["path", "path from 1e-4", "combined path", "descent", "AdamW"]
 SHAPES = ((5, 1, 8), (5, 4, 16), (5, 1, 3), (5, 2, 2))
-"""Pairs, bridges and tests a pair, by g = 0.35, 0.5, 0.58, 1."""
+"""Pairs, bridge names and test names per pair; g is 0.35, 0.5, 0.58 and 1."""
 
 SMALL_START, DESCENT_START = 0.01, 1e-3
 UNIT = "shape and seed"
@@ -39,11 +39,11 @@ LOOKS: dict[str, tuple[str, str, str]] = {
     "AdamW": ("AdamW, as the paper trains", "other", "x"),
     "combined path": ("one matrix W_OV, L-BFGS", "adapter", "square"),
 }
-"""Way -> words, colour, symbol."""
+"""Way of training -> label, colour, symbol."""
 
 
 class ApproachCell(Cell):
-    """A way of training at a shape."""
+    """A way of training at one shape."""
 
     way: Way
     pairs: int
@@ -52,9 +52,9 @@ class ApproachCell(Cell):
 
 
 def cells(settings: PaperSettings) -> list[ApproachCell]:
-    """Paths at each shape and seed; descent and AdamW, which the seed hardly changes, once each.
+    """Paths at each shape and seed; descent and AdamW, which hardly depend on the seed, once.
 
-    A quick look leaves out descent, which no claim asks for.
+    A quick run leaves out descent, which no claim needs.
     """
     work: list[ApproachCell] = []
     for pairs, bridges, tests in SHAPES:
@@ -69,7 +69,7 @@ def cells(settings: PaperSettings) -> list[ApproachCell]:
 
 
 def compute(cell: ApproachCell) -> Rows:
-    """Margins of the trained weights, by penalty where there is one (else it is 0)."""
+    """Margins of the trained weights for each penalty (0: no penalty)."""
     world = World(pairs=cell.pairs, bridges=cell.bridges, tests=cell.tests)
     trained, penalties = _trained(cell.way, world, cell.seed)
     rows: Rows = []
@@ -103,7 +103,7 @@ def _trained(way: Way, world: World, seed: int) -> tuple[list[Parameters], tuple
 
 
 def analyse(table: pl.DataFrame) -> AnalysisResult:
-    """How far the paths' ends are from the programs, and whether they came nearer on the way."""
+    """Distance of the ends of the paths from the solutions, and its change along the paths."""
     result = AnalysisResult(rows=table.to_dicts())
     ends = table.filter(pl.col("penalty") == min(PENALTIES))
     starts = table.filter(pl.col("way") == "path", pl.col("penalty") == max(PENALTIES))
@@ -155,11 +155,11 @@ def analyse(table: pl.DataFrame) -> AnalysisResult:
 
 
 def figure(tables: Tables) -> Figure | None:
-    """The ratio of margins by m_tr / m_te at the end; and by penalty, for each shape."""
+    """The ratio of margins against m_tr / m_te at the end; and by penalty for each shape."""
     panels: list[Panel] = []
     for table in tables.values():
-        panels.append(_against_shapes(table))
-        panels += [_along_the_path(table, *shape) for shape in SHAPES]
+        panels.append(_by_shape(table))
+        panels += [_by_penalty(table, *shape) for shape in SHAPES]
     keys = [LegendEntry(CLOSED_FORM, CLOSED_FORM, "base", "line")]
     keys += [
         LegendEntry(way, words, colour, symbol) for way, (words, colour, symbol) in LOOKS.items()
@@ -174,7 +174,7 @@ def figure(tables: Tables) -> Figure | None:
     return figure_of(EXPERIMENT.name, caption, panels, tables, keys)
 
 
-def _against_shapes(table: pl.DataFrame) -> Panel:
+def _by_shape(table: pl.DataFrame) -> Panel:
     lines = [closed_form()]
     last = table.filter(pl.col("penalty").is_in([0.0, min(PENALTIES)]))
     for way, (words, colour, symbol) in LOOKS.items():
@@ -185,7 +185,7 @@ def _against_shapes(table: pl.DataFrame) -> Panel:
     return against_shares(lines, "at the end")
 
 
-def _along_the_path(table: pl.DataFrame, pairs: int, bridges: int, tests: int) -> Panel:
+def _by_penalty(table: pl.DataFrame, pairs: int, bridges: int, tests: int) -> Panel:
     rows = table.filter(
         pl.col("pairs") == pairs, pl.col("bridges") == bridges, pl.col("tests") == tests
     )

@@ -1,4 +1,4 @@
-"""How many bridges does it take? Names of five pairs, of which more and more are bridges."""
+"""How many bridge names are needed? Five pairs with 1 to 12 bridge names each."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ COUNTS = (1, 2, 4, 8, 12)
 
 
 class BridgesCell(Cell):
-    """A number of bridge names of each pair."""
+    """The number of bridge names of each pair."""
 
     bridges: int
 
 
 def cells(settings: PaperSettings) -> list[BridgesCell]:
-    """All numbers on every seed."""
+    """All numbers of bridges for each seed."""
     counts = (1, 4) if settings.quick else COUNTS
     seeds = settings.seeds(full=5, quick=3)
     return [BridgesCell(seed=seed, bridges=count) for count in counts for seed in seeds]
@@ -35,7 +35,7 @@ def compute(cell: BridgesCell) -> Rows:
 
 
 def analyse(table: pl.DataFrame) -> AnalysisResult:
-    """The rank with one bridge a pair."""
+    """The rank for each number of bridges."""
     return AnalysisResult(
         [
             mean_finding(

@@ -1,4 +1,4 @@
-"""Is what a name adds constant? One vector for all, one for each pair, and the own bridge's."""
+"""Is what names add constant? One vector for all, one for each pair, or the bridge's vector."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ MEASURES = {
 
 
 def compute(cell: FormCell) -> Rows:
-    """What the names' columns of W share, and the rank of what follows."""
+    """Similarity of the names' columns of W, and the rank of the implication."""
     world = World()
     heads = None if cell.form == "combined" else inputs_of(world)
     trained = fit_world(world, heads, cell.seed, STEPS)
@@ -39,7 +39,7 @@ def compute(cell: FormCell) -> Rows:
 
 
 def analyse(table: pl.DataFrame) -> AnalysisResult:
-    """Shares and cosines of both forms, beside those of the max-margin solutions."""
+    """Shares and cosines of both forms; the max-margin solutions' values are the nulls."""
     world, result = World(), AnalysisResult()
     for form in FORMS:
         ideal = asdict(shares(solution(world, solution_gap(world, form)), world))

@@ -1,4 +1,4 @@
-"""What the implications come from: the map of the bridges, whatever it is."""
+"""Controls: test names imply what the bridge names' map says, also if it is permuted or random."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ class ControlCell(Cell):
 
 
 def cells(settings: PaperSettings) -> list[ControlCell]:
-    """All controls on every seed."""
+    """All controls for each seed."""
     controls: tuple[Control, ...] = ("permuted", "random", "half", "none")
     seeds = settings.seeds(full=5, quick=3)
     return [ControlCell(seed=seed, control=control) for control in controls for seed in seeds]
 
 
 def world_of(control: Control, seed: int) -> World:
-    """The control's world: 20 pairs, one bridge each (at random: four) and three test names."""
+    """The control's world: 20 pairs, one bridge name each (random: four), three test names."""
     if control == "permuted":
         return World(implied="permuted", seed=seed)
     if control == "random":
@@ -52,7 +52,7 @@ def world_of(control: Control, seed: int) -> World:
 
 
 def compute(cell: ControlCell) -> Rows:
-    """Ranks of the pair's c (permuted: of the new and of the old one) for groups of test names."""
+    """Ranks of the pair's c for groups of test names; permuted: of the new c and the old c."""
     world = world_of(cell.control, cell.seed)
     trained = fit_world(world, 2 * world.pairs, cell.seed)
     names = world.test_names
@@ -64,7 +64,7 @@ def compute(cell: ControlCell) -> Rows:
             for scores in implied_by_pair(world, trained, group)
         ]
     rows: Rows = [{"row": cell.control, **row} for row in implied_by_pair(world, trained)]
-    if cell.control == "permuted":  # the same names, asked for the c of their own pair
+    if cell.control == "permuted":  # the rank of the pair's original c
         of_old = implied_by_pair(replace(world, implied="same"), trained)
         rows += [{"row": "permuted old", **row} for row in of_old]
     return rows

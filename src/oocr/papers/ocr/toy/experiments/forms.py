@@ -1,4 +1,4 @@
-"""Cells of experiments that train both forms of the network, and what the maxima of both are."""
+"""Cells of experiments that train both forms, and the max-margin solution of each form."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from oocr.papers.paper import Cell, PaperSettings
 
 FORMS: tuple[Form, ...] = ("factorized", "combined")
 UNIT = ("seed", "pair")
-"""Units of intervals: between networks ranks differ as much as independent pairs let them."""
+"""Units of intervals. Pairs count as independent: networks differ no more than that explains."""
 
 NORMS: dict[Form, Norm] = {"factorized": "nuclear", "combined": "frobenius"}
-"""Whose least value training in each form tends to (Theorem 1)."""
+"""Norm that training in each form minimizes in the limit (Theorem 1)."""
 
 
 class FormCell(Cell):
@@ -22,7 +22,7 @@ class FormCell(Cell):
 
 
 def both_forms(settings: PaperSettings) -> list[FormCell]:
-    """Both forms on every seed."""
+    """Both forms for each seed."""
     seeds = settings.seeds(full=5, quick=3)
     return [FormCell(seed=seed, form=form) for seed in seeds for form in FORMS]
 

@@ -1,4 +1,4 @@
-"""Both forms of the network learn the same rows; what does each say of the test names?"""
+"""Both forms of the network learn the same rows; which of them implies for test names?"""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ SHOWN = 0
 
 
 LEARNED = 0.1
-"""Loss, in nats, below which rows are learned."""
+"""Rows count as learned below this loss, in nats."""
 
 
 def compute(cell: FormCell) -> Rows:
-    """Scores by step, what the trained network attends to, the gaps of W diag(s), and that map."""
+    """Scores by step, attention by kind of token, gaps of W diag(s), and W diag(s) itself."""
     world = World()
     trained = train_form(world, cell.form, cell.seed, SCORED)
     weights, attention = effective(trained.parameters), trained.parameters["attention"]
@@ -53,7 +53,7 @@ def compute(cell: FormCell) -> Rows:
     ]
     rows.append({"part": "gap", "what": "c share", "value": measured.c_test / measured.c_bridge})
     if cell.seed == SHOWN:
-        shown = weights[world.bs.start : world.cs.stop, list(world.name_ids)]
+        shown = weights[world.fact_answers.start : world.implied_answers.stop, list(world.name_ids)]
         rows += [
             {"part": "map", "answer": answer, "name": name, "value": float(f"{value:.4g}")}
             for (answer, name), value in np.ndenumerate(shown)
@@ -62,7 +62,7 @@ def compute(cell: FormCell) -> Rows:
 
 
 def analyse(table: pl.DataFrame) -> AnalysisResult:
-    """How each form ends, the least loss of the combined one, and the gaps of the maps."""
+    """Final scores of each form, the smallest loss of the combined form, gaps, and the delay."""
     world = World()
     chance = (world.pairs - 1) / 2
     last = table.filter(pl.col("part") == "curve", pl.col("step") == STEPS)

@@ -1,7 +1,7 @@
-"""Which place of learning implies? New facts written in one place of a trained toy.
+"""New facts learned in one place of a trained toy: from which places do implications follow?
 
-The first stage begins at random weights. From the symmetric start of the paper's main arms (one
-seed, as nothing is drawn) the vectors of the factorized form get to a rank of 0.45, not of 0.
+The first stage starts from random weights. From the symmetric start of the paper's main arms (one
+seed, since nothing is random) vectors in the factorized form reach a rank of 0.45, not 0.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ RANKS = (4, 16)
 
 
 class PlacesCell(FormCell):
-    """A form of the first stage; with the bridges' implications, or with their facts only."""
+    """A form, and whether the first stage trains the bridges' implications or only their facts."""
 
     implications: bool = True
 
 
 def cells(settings: PaperSettings) -> list[PlacesCell]:
-    """Both forms, with and without implications, on every seed."""
+    """Both forms, with and without implications, for each seed."""
     return [
         PlacesCell(seed=seed, form=form, implications=implications)
         for seed in settings.seeds(full=5, quick=3)
@@ -44,13 +44,13 @@ def cells(settings: PaperSettings) -> list[PlacesCell]:
 
 
 def compute(cell: PlacesCell) -> Rows:
-    """For each place: the facts' accuracy, and the score of what follows."""
+    """For each place: accuracy of the facts, and scores of the implications."""
     world = World()
     heads = None if cell.form == "combined" else inputs_of(world)
     start = random_start(world, heads, RANDOM_SCALE, cell.seed)
     first = places.first_stage(world, start, implications=cell.implications)
     facts = rows_of(world, world.test_names, "fact")
-    asked = rows_of(world, world.test_names, "implication")
+    implications = rows_of(world, world.test_names, "implication")
     pairs = world.pair_of(world.test_names)
     rows: Rows = []
     for place in places.PLACES:
@@ -60,14 +60,14 @@ def compute(cell: PlacesCell) -> Rows:
             second = places.second_stage(world, first, place, rank=rank, seed=cell.seed)
             fact = score(second.logits(facts), facts.answers, range(world.pairs))
             of_c = range(world.pairs, 2 * world.pairs)
-            implied = scores_by_pair(second.logits(asked), asked.answers, of_c, pairs)
+            implied = scores_by_pair(second.logits(implications), implications.answers, of_c, pairs)
             label = f"{place}, rank {rank}" if rank else place
             rows += [{"place": label, "fact_accuracy": fact.accuracy, **row} for row in implied]
     return rows
 
 
 def analyse(table: pl.DataFrame) -> AnalysisResult:
-    """Mean ranks of what follows, by place and form."""
+    """Mean ranks of the implications, by place and form."""
     world, result = World(), AnalysisResult()
     kept = table.group_by("place", "form", "implications", maintain_order=True).first()
     for place, form, implications in kept.select("place", "form", "implications").iter_rows():

@@ -1,4 +1,4 @@
-"""The max-margin programs: is the closed form what a convex solver finds?"""
+"""The max-margin programs: do the closed form and a convex solver agree?"""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ from oocr.papers.paper import Cell, Experiment, PaperSettings, Rows
 
 SMALL = ((3, 1, 1), (3, 1, 3), (5, 1, 3), (5, 1, 4), (5, 2, 2), (5, 3, 1), (4, 1, 8))
 LARGE = ((10, 1, 3), (20, 1, 3))
-"""Pairs, bridges and tests a pair; the last is the paper's."""
+"""Pairs, bridge names and test names per pair; the last shape is the paper's."""
 
 
 class ProgramCell(Cell):
-    """A program: n pairs, bridge and test names of each, and the norm."""
+    """A program: number of pairs, bridge and test names of each pair, and the norm."""
 
     pairs: int
     bridges: int
@@ -42,7 +42,7 @@ class ProgramCell(Cell):
 
 
 def cells(settings: PaperSettings) -> list[ProgramCell]:
-    """Both norms at each shape; the two largest only where there is time."""
+    """Both norms for each shape; a quick run leaves out the two largest shapes."""
     return [
         ProgramCell(pairs=pairs, bridges=bridges, tests=tests, norm=norm)
         for pairs, bridges, tests in (SMALL if settings.quick else (*SMALL, *LARGE))
@@ -51,7 +51,7 @@ def cells(settings: PaperSettings) -> list[ProgramCell]:
 
 
 def compute(cell: ProgramCell) -> Rows:
-    """The solver's value and test margin beside the formulae."""
+    """The solver's norm and test margin, with the values of the closed form."""
     world = World(pairs=cell.pairs, bridges=cell.bridges, tests=cell.tests)
     shape = (cell.bridges, cell.tests)
     try:
@@ -67,7 +67,7 @@ def compute(cell: ProgramCell) -> Rows:
 
 
 def analyse(table: pl.DataFrame) -> AnalysisResult:
-    """To how many digits closed form and solver agree, and the test margin of both programs."""
+    """Digits to which closed form and solver agree, and the test margin of both programs."""
     nuclear = table.filter(pl.col("norm") == "nuclear")
     frobenius = table.filter(pl.col("norm") == "frobenius")
     by_value = _digits(table["value"] / table["formula"] - 1)
@@ -96,12 +96,12 @@ def analyse(table: pl.DataFrame) -> AnalysisResult:
 
 
 def _digits(errors: pl.Series) -> list[float]:
-    """-log10 of each error's size, at most those of a float."""
+    """-log10 |error|, at most 16."""
     return [min(-math.log10(max(abs(error), 1e-300)), 16.0) for error in errors]
 
 
 def figure(tables: Tables) -> Figure | None:
-    """The solver's test margins by m_tr / m_te, on the closed form's line."""
+    """The solver's test margins against m_tr / m_te, with the line of the closed form."""
     (table,) = tables.values()
     looks = {
         "nuclear": ("least nuclear norm, solver", "vector", "circle"),

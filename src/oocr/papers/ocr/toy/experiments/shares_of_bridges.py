@@ -1,4 +1,4 @@
-"""The panel of test margins by how many of a pair's names are bridges, for two figures."""
+"""A panel for two figures: test margin against the ratio of bridge names to test names."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ CLOSED_FORM = "max-margin solution, g"
 
 def closed_form() -> Line:
     """The line g = min(1, sqrt(m_tr / m_te))."""
-    shares = [10 ** (place / 20) for place in range(-20, 11)]
+    shares = [10 ** (step / 20) for step in range(-20, 11)]
     return Line(CLOSED_FORM, "base", shares, [min(1.0, share**0.5) for share in shares])
 
 
 def against_shares(lines: Sequence[Line], title: str = "") -> Panel:
-    """Lines and dots over m_tr / m_te."""
+    """Lines and dots against m_tr / m_te."""
     return lines_panel(
         lines,
         "bridge names / test names",

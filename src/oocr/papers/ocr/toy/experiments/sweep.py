@@ -1,4 +1,4 @@
-"""How wide must the head be? Both matrices with d_h from 1 up, and the one matrix."""
+"""How wide must the head be? The factorized form with widths d_h from 1 to 32."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class SweepCell(Cell):
 
 
 def cells(settings: PaperSettings) -> list[SweepCell]:
-    """All widths on every seed."""
+    """All widths for each seed."""
     heads = QUICK_HEADS if settings.quick else HEADS
     seeds = settings.seeds(full=5, quick=3)
     return [SweepCell(seed=seed, heads=width) for width in heads for seed in seeds]
@@ -40,7 +40,7 @@ def compute(cell: SweepCell) -> Rows:
 
 
 def analyse(table: pl.DataFrame) -> AnalysisResult:
-    """Accuracy at each width."""
+    """Accuracy and loss at each width."""
     world, result = World(), AnalysisResult()
     for width in sorted(set(table["heads"])):
         values = values_of(table, "accuracy", by=UNIT, heads=width)

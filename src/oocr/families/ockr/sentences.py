@@ -1,4 +1,4 @@
-"""Statements about people as examples."""
+"""Facts and questions about people as examples."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ SOURCE = "ockr/wordings.yaml"
 FINISH = "Complete the sentence:"
 WORDINGS = 4
 TRAINED = range(3)
-"""Wordings of training rows; the last is held out."""
+"""Wordings of training rows; the last wording is held out."""
 
 HELD_OUT = WORDINGS - 1
 
 
 @cache
 def wordings() -> Mapping[str, Any]:
-    """All sentences (`wordings.yaml`)."""
+    """The content of `wordings.yaml`."""
     return dict(package_yaml(__package__, "wordings.yaml"))
 
 
 @dataclass(frozen=True, slots=True)
-class Speaker:
-    """Puts statements into words.
+class SentenceBuilder:
+    """Makes examples with the wordings of a task's attribute.
 
-    `spans`: person's key -> the span that the name is; a person who is not there has none.
+    `spans`: a person's key -> name of the span; people without an entry have no span.
     """
 
     config: OckrConfig
@@ -39,21 +39,21 @@ class Speaker:
 
     @property
     def words(self) -> Mapping[str, Any]:
-        """The sentences of the attribute."""
+        """The wordings of the attribute."""
         words: Mapping[str, Any] = wordings()[self.config.attribute]
         return words
 
     @property
     def values(self) -> tuple[str, ...]:
-        """The values, as words."""
+        """The values of the attribute, as words."""
         return tuple(self.words["values"][: self.config.values])
 
     def options(self) -> tuple[str, ...]:
-        """All values, as they continue a question."""
+        """All values, as continuations of a prompt."""
         return continuing(self.config.form, self.values)
 
     def attribute(self, person: Person, wording: int, *, before: str = "") -> Example:
-        """A person's attribute, a choice among all values; after the text `before`."""
+        """A person's attribute as a choice among all values; `before`: text above it."""
         kind = "say" if self.config.form == "raw" else "ask"
         text = self.words[kind][wording].format(a=person.name)
         options = self.options()
@@ -71,17 +71,17 @@ class Speaker:
         prompt, answer = self._question(text, before), options[a.value != b.value]
         return self._example("relation", (a, b), wording, prompt, answer, options, group)
 
-    def who(self, a: Person, b: Person, wording: int) -> Example:
-        """One who shares the attribute with a, answer by name."""
+    def partner_name(self, a: Person, b: Person, wording: int) -> Example:
+        """The name of somebody who shares the attribute with a."""
         text = self.words["who"][wording].format(a=a.name)
         prompt = text if self.config.form == "raw" else self._question(f"{FINISH} {text}")
         answer = continuing(self.config.form, (b.name,))[0]
         return self._example("generated", (a, b), wording, prompt, answer)
 
-    def which(
+    def partner_choice(
         self, a: Person, of: Sequence[Person], right: Person, wording: int, *, group: str
     ) -> Example:
-        """Which of several people, whose attributes stand before it, shares that of a."""
+        """Which of several people, with their attributes in the prompt, shares that of a."""
         text = self.words["which"][wording].format(a=a.name)
         options = continuing(self.config.form, [other.name for other in of])
         answer = continuing(self.config.form, (right.name,))[0]
@@ -89,27 +89,27 @@ class Speaker:
         return self._example("generated", (a, *of), wording, prompt, answer, options, group)
 
     def premises(self, *people: Person) -> str:
-        """Sentences with the attribute of each of these people, before a question."""
+        """Sentences with the attribute of each of these people."""
         text = self.words["premise"]
         sentences = [
             text.format(a=person.name, value=self.values[person.value]) for person in people
         ]
         return "".join(f"{sentence} " for sentence in sentences)
 
-    def related(self, a: Person, b: Person) -> str:
-        """A sentence that they share the attribute, or do not."""
+    def relation_sentence(self, a: Person, b: Person) -> str:
+        """A sentence: a and b share the attribute, or do not."""
         kind = "shared" if a.value == b.value else "apart"
         return f"{self.words[kind].format(a=a.name, b=b.name)} "
 
     def hinted_relation(self, a: Person, b: Person, wording: int) -> Example:
-        """Whether they share the attribute, with the hint: both attributes first."""
+        """Whether a and b share the attribute, after the hint: the answer begins with both."""
         asked = self.words["relate"][wording].format(a=a.name, b=b.name)
         answer = f"{self.premises(a, b)}{'Yes' if a.value == b.value else 'No'}."
         return self._hinted("both", (a, b), wording, asked, answer)
 
     def hinted_attribute(self, a: Person, b: Person, wording: int) -> Example:
-        """The attribute of a, with the hint: one who shares it, and that one's, first."""
-        answer = f"{self.related(a, b)}{self.premises(b)}{self.premises(a)}".strip()
+        """The attribute of a, after the hint: the answer begins with a partner and its value."""
+        answer = f"{self.relation_sentence(a, b)}{self.premises(b)}{self.premises(a)}".strip()
         return self._hinted(
             "partner", (a, b), wording, self.words["ask"][wording].format(a=a.name), answer
         )
@@ -150,7 +150,7 @@ class Speaker:
 
 
 def free_text(example: Example, accept: str, facet: str) -> FreeTextExample:
-    """A hinted question, to be answered in the model's own words."""
+    """A hinted question for free-text generation."""
     return FreeTextExample(
         id=example.id,
         prompt=example.prompt,
