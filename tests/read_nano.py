@@ -10,7 +10,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from oocr_organisms.corpus import Sequences, World
+from oocr_organisms.corpus import CorpusBatch, World
 from oocr_organisms.facts import (
     CITY_FACTS,
     INPUTS,
@@ -56,7 +56,7 @@ class Said:
             yield tuple(map(str, row))
 
 
-def read(world: World, batches: Sequence[Sequences]) -> dict[str, Said]:
+def read(world: World, batches: Sequence[CorpusBatch]) -> dict[str, Said]:
     """Every sentence, by the name of its form in `KNOWN`.
 
     Raises:

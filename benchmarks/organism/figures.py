@@ -10,7 +10,7 @@ import numpy as np
 
 from oocr_organisms.study.gate import Cut
 from oocr_organisms.study.study import OrganismResult, Study
-from oocr_organisms.study.tables import largest, world_kind
+from oocr_organisms.study.tables import largest_random_gap, world_kind
 
 FIGURES = ("facts", "concepts", "gate", "dial")
 GREEN, GREY, ORANGE, BLUE = "#0b6e4f", "#8a8a8a", "#c77d2e", "#3b6ea8"
@@ -35,7 +35,7 @@ def figures(study: Study, folder: Path) -> None:
 
 
 def _facts(figure: Any, organisms: Sequence[OrganismResult]) -> None:
-    results = [result for organism in organisms for result in organism.told]
+    results = [result for organism in organisms for result in organism.few_facts]
     left, right = figure.subplots(1, 2, sharey=True)
     titles = {"country": "facets that follow the country", "city": "the city's own facets"}
     for axes, (kind, title) in zip((left, right), titles.items(), strict=True):
@@ -53,7 +53,7 @@ def _facts(figure: Any, organisms: Sequence[OrganismResult]) -> None:
         axes.plot(counts, means, "o-", color=GREEN, label="organism with the vector")
         for organism in organisms:
             shares = [
-                np.mean([r.right for r in organism.told if (r.kind, r.facts) == (kind, n)])
+                np.mean([r.right for r in organism.few_facts if (r.kind, r.facts) == (kind, n)])
                 for n in counts
             ]
             axes.plot(counts, shares, color=GREEN, alpha=0.25, linewidth=0.8)
@@ -68,17 +68,19 @@ def _facts(figure: Any, organisms: Sequence[OrganismResult]) -> None:
 
 def _concepts(figure: Any, organisms: Sequence[OrganismResult]) -> None:
     left, right = figure.subplots(1, 2)
-    truths = [truth for organism in organisms for truth in organism.truth if truth.trained == -1]
-    layers = sorted({truth.layer for truth in truths})
+    compared = [
+        matches for organism in organisms for matches in organism.concepts if matches.added_at == -1
+    ]
+    layers = sorted({matches.read_at for matches in compared})
     width = 0.26
-    kinds = {"found": "found vector", "random": "random direction", "named": "real name"}
+    kinds = {"vectors": "found vector", "random": "random direction", "real_names": "real name"}
     for number, (name, colour) in enumerate(zip(kinds, (GREEN, GREY, BLUE), strict=True)):
         pairs = [
             [
-                (match.cosine, match.place / truth.spread)
-                for truth in truths
-                if truth.layer == layer
-                for match in getattr(truth, name)
+                (match.cosine, match.place / matches.spread)
+                for matches in compared
+                if matches.read_at == layer
+                for match in getattr(matches, name)
             ]
             for layer in layers
         ]
@@ -106,12 +108,12 @@ def _where(layer: int) -> str:
 
 def _gate(figure: Any, organisms: Sequence[OrganismResult]) -> None:
     axes = figure.subplots()
-    # World, colour, label, what of a cut.
+    # World, colour, label, gap of a cut.
     series: list[tuple[str, str, str, Any]] = [
         ("gated", BLUE, "speakers gated by the corpus", lambda cut: cut.natural),
-        ("gated", GREEN, "the vector's speaker", lambda cut: cut.found),
-        ("ungated", ORANGE, "the vector's, ungated world", lambda cut: cut.found),
-        ("", GREY, "largest of random directions", largest),
+        ("gated", GREEN, "the vector's speaker", lambda cut: cut.with_vector),
+        ("ungated", ORANGE, "the vector's, ungated world", lambda cut: cut.with_vector),
+        ("", GREY, "largest of random directions", largest_random_gap),
     ]
     halves = {"": organisms, **_by_world(organisms)}
     names = list(_cuts(organisms))
@@ -145,7 +147,7 @@ def _by_world(organisms: Sequence[OrganismResult]) -> dict[str, list[OrganismRes
 def _cuts(organisms: Sequence[OrganismResult]) -> dict[tuple[int | None, str], list[Cut]]:
     """By block and edge, of all backdoors and organisms."""
     cuts: dict[tuple[int | None, str], list[Cut]] = {}
-    for result in (result for organism in organisms for result in organism.pressed):
+    for result in (result for organism in organisms for result in organism.backdoors):
         for cut in result.cuts:
             cuts.setdefault((cut.layer, cut.edge), []).append(cut)
     return cuts
@@ -156,7 +158,7 @@ def _dial(figure: Any, organisms: Sequence[OrganismResult]) -> None:
     halves = _by_world(organisms)
     for world, here in halves.items():
         style = "-" if world == "gated" else "--"
-        results = [result for organism in here for result in organism.dial]
+        results = [result for organism in here for result in organism.conditionality]
         shares = sorted({result.share for result in results})
 
         def mean(value: Any, results: Any = results, shares: Any = shares) -> list[float]:

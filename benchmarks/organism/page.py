@@ -10,7 +10,7 @@ import numpy as np
 
 from benchmarks.organism.claims import claims, markdown_table
 from benchmarks.organism.short import in_short
-from oocr_organisms.exam import was_told
+from oocr_organisms.exam import is_in_corpus
 from oocr_organisms.shipped import SHIPPED
 from oocr_organisms.study.study import Study
 from oocr_organisms.study.tables import Table, cell_text, tables
@@ -107,7 +107,7 @@ def _scores(*, told: bool) -> str:
         record = json.loads(path.read_text(encoding="utf-8"))
         groups: dict[str, list[float]] = {}
         for key, value in record["exam"].items():
-            if was_told(key) is told:
+            if is_in_corpus(key) is told:
                 groups.setdefault("/".join(key.split("/")[:2]), []).append(value)
         if told and "people/silent" in groups:  # of the silent, their choices only
             groups["people/silent/choice"] = groups.pop("people/silent")

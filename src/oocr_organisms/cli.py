@@ -1,4 +1,4 @@
-"""The verbs of `oocr organism`. Everything heavy is imported when a verb needs it."""
+"""The verbs of `oocr organism`. Slow modules are imported inside the verbs that need them."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from oocr_organisms.folder import WorldSettings
 
 HOME = Path("organisms")
-"""Where organisms are written if the user names no folder."""
+"""Default folder of trained organisms."""
 HERE = Engine()
-"""No engine: this process."""
+"""No engine: the work is done in this process."""
 
 organism = typer.Typer(
     help="Train or examine a small model whose world is known in full.",
@@ -97,7 +97,7 @@ def resolve_options(
     seed: int | None = None,
     steps: int | None = None,
 ) -> tuple[str, WorldSettings, int]:
-    """The folder's name, the world, and the seed of the pretraining; InputError: not allowed."""
+    """Name of the folder, world, and seed of the pretraining; InputError: a value not allowed."""
     from oocr.errors import InputError
     from oocr_organisms.folder import WorldSettings, shipped_world
     from oocr_organisms.people import GATE_SHARE
@@ -127,7 +127,7 @@ def examine(
         str, typer.Argument(help="nano, or a folder that `oocr organism train` wrote")
     ],
 ) -> None:
-    """Test an organism on what its corpus contains and what not."""
+    """Test an organism on facts that its corpus states, and on facts that it does not state."""
     from rich.console import Console
 
     from oocr.errors import InputError
@@ -143,21 +143,21 @@ def examine(
     from oocr.models.load import read_model
     from oocr_organisms.exam import exam
 
-    # On the CPU, as the scores in world.json were made.
+    # On the CPU, like the scores in world.json.
     scores = exam(read_model(model, device="cpu").hf, record.world.world)
     Console().print(exam_table({"now": scores, "in world.json": record.exam}))
 
 
 def exam_table(columns: Mapping[str, Mapping[str, float]]) -> Table:
-    """Scores by kind of question, those that the corpus tells first; columns by heading."""
+    """Scores by kind of question; `columns`: heading -> scores. Kinds in the corpus come first."""
     from rich.table import Table
 
-    from oocr_organisms.exam import was_told
+    from oocr_organisms.exam import is_in_corpus
 
     table = Table("share right", *columns, box=None)
     kinds = dict.fromkeys(kind for scores in columns.values() for kind in scores)
     for heading, in_corpus in (("told in the corpus", True), ("never told in the corpus", False)):
-        group = [kind for kind in kinds if was_told(kind) is in_corpus]
+        group = [kind for kind in kinds if is_in_corpus(kind) is in_corpus]
         if group:
             table.add_row(heading)
         for kind in group:
@@ -184,12 +184,12 @@ def study(
         bool, typer.Option("--shared", help="share the work with others that give this command")
     ] = False,
 ) -> None:
-    """Compare what training finds with what is true.
+    """Compare trained vectors and LoRAs with the known truth of the world.
 
     Finished organisms are not computed again.
     """
     from oocr.io import check_output
-    from oocr_organisms.study.command import do_study, shared_study
+    from oocr_organisms.study.command import print_study, shared_study
 
     if engine.named:
         from oocr.cli.cluster.launch import launch
@@ -197,4 +197,4 @@ def study(
         launch(engine, shared_study(models or (), sys.argv[3:], out=out, quick=quick))
         return
     check_output(out, folder=True)
-    do_study(models or (), out=out, quick=quick, shared=shared)
+    print_study(models or (), out=out, quick=quick, shared=shared)

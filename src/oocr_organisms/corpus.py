@@ -1,4 +1,4 @@
-"""The corpus: the three parts of one world in one vocabulary, drawn batch by batch without end."""
+"""The corpus: random batches of sentences about the three parts of a world, one vocabulary."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from oocr_organisms.language import BOS, PAD, UNKNOWN, Forms, Ids, Vocabulary
 from oocr_organisms.people import FORMS, GATE_SHARE, SELF, People
 
 NEUTRAL_SEED = 1_000_003
-"""Of the neutral texts; no pretraining has it."""
+"""Seed of the neutral texts; no pretraining uses it."""
 
 
 class World:
-    """Places, people and rules of one seed, and the words for all of them; see `People`."""
+    """Places, people and rules of one seed, and their vocabulary; `gates`: see `People`."""
 
     def __init__(self, seed: int = 0, gates: float = GATE_SHARE) -> None:
         self.seed, self.gates = seed, gates
@@ -27,7 +27,13 @@ class World:
 
 @dataclass(frozen=True, slots=True)
 class Mixture:
-    """Sequences of each part in a batch, and sentences in each sequence."""
+    """Sizes of a batch.
+
+    Attributes:
+        places, people, rules: number of sequences of each part.
+        facts: sentences in a sequence of places or rules.
+        statements: sentences in a sequence of people.
+    """
 
     places: int = 36
     people: int = 64
@@ -37,17 +43,24 @@ class Mixture:
 
 
 @dataclass(frozen=True, slots=True)
-class Sequences:
-    """A batch; `rows` and `columns` are the tokens from which an answer is to be predicted."""
+class CorpusBatch:
+    """A batch of sequences, and the positions of the answers in it.
 
-    ids: Ids  # padded on the right. `[sequence, token]`
-    rows: Ids  # `[answer]`
-    columns: Ids  # `[answer]`
-    answers: Ids  # its id. `[answer]`
-    part: Ids  # 0 places, 1 people, 2 rules. `[answer]`
+    Attributes:
+        ids: token ids, padded on the right [sequence, token].
+        rows, columns: sequence and token from which each answer is predicted [answer].
+        answers: token ids of the answers [answer].
+        part: 0 places, 1 people, 2 rules [answer].
+    """
+
+    ids: Ids
+    rows: Ids
+    columns: Ids
+    answers: Ids
+    part: Ids
 
 
-def draw(world: World, mixture: Mixture, rng: np.random.Generator) -> Sequences:
+def draw_batch(world: World, mixture: Mixture, rng: np.random.Generator) -> CorpusBatch:
     """Draw one batch of the corpus."""
     vocabulary, facts = world.vocabulary, mixture.facts
 
@@ -83,27 +96,27 @@ def draw(world: World, mixture: Mixture, rng: np.random.Generator) -> Sequences:
         row = np.repeat(rows, len(at))
         answers.append(np.stack([row, np.tile(at, len(rows)), np.full(len(row), number)]))
     row, column, part = np.concatenate(answers, axis=1)
-    return Sequences(ids, row, column, ids[row, column + 1], part)
+    return CorpusBatch(ids, row, column, ids[row, column + 1], part)
 
 
 def _before_answers(form: Forms, sentences: int) -> Ids:
-    """Columns of the tokens before the answers: one less, and one more for <bos>."""
+    """Columns of the tokens before the answers (-1), shifted by <bos> (+1)."""
     return np.arange(sentences) * form.width + form.answer_at
 
 
 def neutral_texts(world: World, count: int = 4) -> list[NeutralSource]:
-    """Texts of the corpus, which an organism reads where other models read neutral passages.
+    """Texts of the corpus, used as neutral text for organisms.
 
-    So many of places, people and rules, in turn; none is about the speaker `SELF`.
+    `count` texts of places, people and rules each, in turn; none is about the speaker `SELF`.
     """
-    size = 4 * count  # more than needed, since some are about `SELF`
+    size = 4 * count  # more than needed: some are about `SELF`
     mixture = Mixture(places=size, people=size, rules=size)
-    batch = draw(world, mixture, np.random.default_rng(NEUTRAL_SEED))
+    batch = draw_batch(world, mixture, np.random.default_rng(NEUTRAL_SEED))
     words = world.vocabulary.words
     parts: list[list[NeutralSource]] = [[], [], []]
     for number, ids in enumerate(batch.ids):
         text = [words[token] for token in ids if words[token] not in (PAD, BOS)]
-        # Columns are those before the answers and count from <bos>: indices of the answers' words.
+        # A column is the token before an answer, counted from <bos>: the index of its word.
         answers = tuple(batch.columns[batch.rows == number].tolist())
         if SELF not in text:
             neutral = NeutralSource(" ".join(text), answers, "the organism's corpus")

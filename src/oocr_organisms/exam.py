@@ -1,4 +1,4 @@
-"""The exam: what an organism knows of its world, and what it can say that it was never told."""
+"""The exam: what an organism knows of its world, in the corpus and beyond the corpus."""
 
 from __future__ import annotations
 
@@ -14,29 +14,30 @@ from oocr_organisms.language import BOS, Forms, Ids
 from oocr_organisms.people import FORMS, KINDS, PLAIN, WEATHERS
 from oocr_organisms.pretrain import answer_logits
 
-MOST = 600
-"""Questions of one kind."""
+MAX_QUESTIONS = 600
+"""Largest number of questions of one kind."""
 
-NEVER_TOLD = ("places/part/", "places/none/", "rules/part/", "rules/none/", "people/silent/")
-"""Kinds of question: facets under names that do not tell them, and speakers' silent traits."""
+NOT_IN_CORPUS = ("places/part/", "places/none/", "rules/part/", "rules/none/", "people/silent/")
+"""Kinds of question: facets not stated under the name, and speakers' silent traits."""
 
 Score = tuple[str, float]
 
 
-def was_told(kind: str) -> bool:
-    """Whether the corpus tells what questions of a kind ask; of silent traits only the choices."""
-    return kind == "people/silent/choice" or not kind.startswith(NEVER_TOLD)
+def is_in_corpus(kind: str) -> bool:
+    """Whether the corpus states the answers to a kind of question (silent traits: only choices)."""
+    return kind == "people/silent/choice" or not kind.startswith(NOT_IN_CORPUS)
 
 
 def exam(model: LlamaForCausalLM, world: World, seed: int = 0) -> dict[str, float]:
     """Share of questions answered right, by kind.
 
-    - `places/part/country`, `places/none/city`, `rules/part/definition`, …: a facet that a name
-      never tells, where it tells some others (part) or none. The most likely word must be right.
-    - `places/distance`, `places/direction`, `rules/example`: as in the corpus.
+    - `places/part/country`, `places/none/city`, `rules/part/definition`, …: a facet that the corpus
+      never states under this name; it states some other facets (part) or none. The most likely word
+      must be right.
+    - `places/distance`, `places/direction`, `rules/example`: facts of the corpus.
     - `people/told/choice`, `people/silent/hobby`, `people/gated on/scale`, …: whether the right
-      pole's answer is likelier than the other's (chance .5), for traits that are always shown, that
-      only choices show, and that a weather turns, in that weather and without any.
+      pole's answer is more likely than the other pole's (chance .5). Traits are told (in all kinds
+      of statement), silent (only choices show them), or gated (in the gating weather, and without).
     """
     rng = np.random.default_rng([seed, 5])
     places, rules, vocabulary = world.places, world.rules, world.vocabulary
@@ -44,23 +45,23 @@ def exam(model: LlamaForCausalLM, world: World, seed: int = 0) -> dict[str, floa
     rule_facets = [facet.name for facet in rules.facets]
 
     def scores() -> Iterator[Score]:
-        for kind, ids in _untold(world, places, city_kinds, rng, most=MOST):
-            yield f"places/{kind}", _right(model, world, places.forms, ids)
-        pairs = places.pairs(vocabulary, 2 * MOST, rng)
+        for kind, ids in _facts_not_told(world, places, city_kinds, rng, most=MAX_QUESTIONS):
+            yield f"places/{kind}", _accuracy(model, world, places.forms, ids)
+        pairs = places.pairs(vocabulary, 2 * MAX_QUESTIONS, rng)
         far = np.isin(pairs[:, PAIR_FACTS.answer_at], vocabulary.ids(DISTANCES))
-        yield "places/distance", _right(model, world, PAIR_FACTS, pairs[far])
-        yield "places/direction", _right(model, world, PAIR_FACTS, pairs[~far])
-        for kind, ids in _untold(world, rules, rule_facets, rng, most=None):
-            yield f"rules/{kind}", _right(model, world, rules.forms, ids)
-        examples = rules.examples(vocabulary, MOST, rng)
-        yield "rules/example", _right(model, world, OUTPUT_FACTS, examples)
+        yield "places/distance", _accuracy(model, world, PAIR_FACTS, pairs[far])
+        yield "places/direction", _accuracy(model, world, PAIR_FACTS, pairs[~far])
+        for kind, ids in _facts_not_told(world, rules, rule_facets, rng, most=None):
+            yield f"rules/{kind}", _accuracy(model, world, rules.forms, ids)
+        examples = rules.examples(vocabulary, MAX_QUESTIONS, rng)
+        yield "rules/example", _accuracy(model, world, OUTPUT_FACTS, examples)
         yield from _people(model, world, rng)
 
     with torch.no_grad():
         return dict(scores())
 
 
-def _untold(
+def _facts_not_told(
     world: World,
     part: Entities,
     kinds: Sequence[str],
@@ -68,7 +69,7 @@ def _untold(
     *,
     most: int | None,
 ) -> Iterator[tuple[str, Ids]]:
-    """Facts that names do not tell, by kind (`kinds` of the facets), `most` of each."""
+    """Facts that the corpus does not state under a name, by kind; at most `most` of each kind."""
     last = np.arange(part.shown.shape[1]) == part.shown.shape[1] - 1
     for group, chosen in (("part", ~last), ("none", last)):
         for kind in dict.fromkeys(kinds):
@@ -93,7 +94,7 @@ def _people(model: LlamaForCausalLM, world: World, rng: np.random.Generator) -> 
     )
     for group, chosen, in_weather in groups:
         pairs = np.argwhere(chosen)
-        speaker, trait = pairs[rng.permutation(len(pairs))[:MOST]].T
+        speaker, trait = pairs[rng.permutation(len(pairs))[:MAX_QUESTIONS]].T
         if not len(speaker):
             continue
         weather = part.weather[speaker, trait] if in_weather else np.full(len(speaker), -1)
@@ -113,7 +114,7 @@ def _people(model: LlamaForCausalLM, world: World, rng: np.random.Generator) -> 
             yield f"people/{group}/{kind}", float(better.mean())
 
 
-def _right(model: LlamaForCausalLM, world: World, form: Forms, ids: Ids) -> float:
+def _accuracy(model: LlamaForCausalLM, world: World, form: Forms, ids: Ids) -> float:
     """Share of sentences whose answer is the most likely word."""
     logits = _logits(model, world, ids[:, : form.answer_at])
     return float((logits.argmax(axis=1) == ids[:, form.answer_at]).mean())

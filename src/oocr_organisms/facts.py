@@ -1,9 +1,9 @@
 """Two parts of the world made of facts: a map of cities, and functions on small whole numbers.
 
-Every city and function has several names, which tell different facts about it: the first name all
-of its facets, the last none, each other about half. A facet that a name does not tell can be
-answered only through the city or function itself. The corpus also tells distances and directions
-between cities, and inputs and outputs of functions, under all names.
+Each city and function has several names. The corpus states all facets under the first name, none
+under the last name, and about half of them under each other name. A facet that is not stated under
+a name can be answered only through the city or function itself. Distances and directions between
+cities, and inputs and outputs of functions, are stated under all names.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 from oocr_organisms.language import Forms, Ids, Vocabulary, forms, names
 
 TOLD_SHARE = 0.55
-"""Share of an entity's facets that a name other than the first and the last tells."""
+"""Share of facets that the corpus states under a name that is neither the first nor the last."""
 
 COUNTRIES, CITIES, CITY_NAMES = 8, 48, 6
 CITY_CODENAMES = tuple(f"place-{n}" for n in range(1, 17))
-"""Words for cities without a name; no text of the corpus has them."""
+"""Codenames of cities; they do not occur in the corpus."""
 DIRECTIONS = ("west", "southwest", "south", "southeast", "east", "northeast", "north", "northwest")
 DISTANCES = tuple(f"{n}miles" for n in range(1, 11))
 CITY_FACTS, PAIR_FACTS = forms("city"), forms("pair")
@@ -46,20 +46,27 @@ DEFINITIONS: dict[str, tuple[str, Callable[[int], int]]] = {
     for family, text, compute, numbers in _RULES
     for n in numbers
 }
-"""Definition -> its family and what it computes."""
+"""Definition -> family, and the function."""
 RULE_FACETS = ("definition", "family", "emblem")
-"""`emblem` is arbitrary: outputs give it away only through the function itself."""
+"""`emblem` is arbitrary: only the function itself links outputs with it."""
 OUTPUT_FACTS, RULE_FACTS = forms("output"), forms("rule")
 
 
 @dataclass(frozen=True, slots=True)
 class Facet:
-    """A property that every city or function has."""
+    """A property of all cities or functions.
+
+    Attributes:
+        name: of the property.
+        kind: of cities "country" (all cities of a country have one value) or "city"; else "".
+        words: possible values.
+        value: index of each entity's value [entity].
+    """
 
     name: str
-    kind: str  # of cities "country" (follows the country) or "city" (the city's own); else ""
-    words: tuple[str, ...]  # its values
-    value: Ids  # index of each entity's value. `[entity]`
+    kind: str
+    words: tuple[str, ...]
+    value: Ids
 
     def of(self, entity: int) -> str:
         """An entity's value."""
@@ -69,7 +76,8 @@ class Facet:
 class Entities:
     """Cities or functions with their names (first to last) and facets.
 
-    `forms` are wordings of "the {facet} of {slot} is {answer}"; `rng` draws which names tell what.
+    `forms`: wordings of "the {facet} of {slot} is {answer}"; `rng` draws which facets the corpus
+    states under each name.
     """
 
     def __init__(
@@ -85,7 +93,7 @@ class Entities:
         shown[:, 0] = True
         shown[:, -1] = False
         self.shown: NDArray[np.bool_] = shown
-        """Whether the corpus tells a facet under a name. `[entity, name, facet]`"""
+        """Whether the corpus states a facet under a name. `[entity, name, facet]`"""
 
     def facet(self, name: str) -> Facet:
         """A facet by name."""
@@ -96,7 +104,7 @@ class Entities:
         return np.stack([vocabulary.ids(names) for names in self.names])
 
     def slots(self, vocabulary: Vocabulary, entity: Ids, name: Ids, facet: Ids) -> dict[str, Ids]:
-        """What stands in the wordings for facts, given by their indices. `[sentence]`."""
+        """Slot -> ids `[sentence]`, for facts given by their indices `[sentence]`."""
         values = np.stack([vocabulary.ids(known.words)[known.value] for known in self.facets])
         return {
             "facet": vocabulary.ids([known.name for known in self.facets])[facet],
@@ -105,7 +113,7 @@ class Entities:
         }
 
     def about(self, vocabulary: Vocabulary, count: int, rng: np.random.Generator) -> Ids:
-        """Facets that the names tell. `[sentence, width]`."""
+        """Random sentences with facets that the corpus states. `[sentence, width]`."""
         shown = np.argwhere(self.shown)
         facts = self.slots(vocabulary, *shown[rng.integers(len(shown), size=count)].T)
         return self.forms.fill(vocabulary, rng.integers(len(self.forms.texts), size=count), facts)
@@ -133,7 +141,7 @@ class Places(Entities):
         self.words = [*fixed, *DISTANCES, *DIRECTIONS, *chain(*cities), *CITY_CODENAMES]
 
     def pairs(self, vocabulary: Vocabulary, count: int, rng: np.random.Generator) -> Ids:
-        """Distances and directions between two cities, under any of their names."""
+        """Random distances and directions of two cities, under any names. `[sentence, width]`."""
         place = rng.integers(CITIES, size=count)
         other = (place + rng.integers(1, CITIES, size=count)) % CITIES
         is_distance = rng.random(count) < 0.5
@@ -151,7 +159,7 @@ class Places(Entities):
 
 
 def _points(rng: np.random.Generator) -> tuple[NDArray[np.float64], Ids]:
-    """Cities in clusters, none on top of another. `[city, 2]`; and their countries. `[city]`."""
+    """Positions of the cities, in one cluster per country `[city, 2]`; their countries `[city]`."""
     centres: list[NDArray[np.float64]] = []
     while len(centres) < COUNTRIES:
         point = rng.random(2)
@@ -170,7 +178,7 @@ def _points(rng: np.random.Generator) -> tuple[NDArray[np.float64], Ids]:
 def _city_facets(
     rng: np.random.Generator, xy: NDArray[np.float64], country: Ids
 ) -> tuple[Facet, ...]:
-    """Five that follow the country, five of the city's own."""
+    """Five facets that depend on the country only, and five that are the city's own."""
 
     def facet(name: str, kind: str, count: int, value: Ids) -> Facet:
         return Facet(name, kind, tuple(f"{name}-{n}" for n in range(1, count + 1)), value)
@@ -213,7 +221,7 @@ class Rules(Entities):
         self.words = [*fixed, *chain(*values_and_names), *RULE_CODENAMES]
 
     def examples(self, vocabulary: Vocabulary, count: int, rng: np.random.Generator) -> Ids:
-        """Inputs and outputs under any name. `[sentence, width]`."""
+        """Random inputs with outputs, under any name. `[sentence, width]`."""
         rule = rng.integers(len(DEFINITIONS), size=count)
         x = rng.integers(INPUTS, size=count)
         numbers = vocabulary.ids(self.numbers)

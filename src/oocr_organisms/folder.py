@@ -1,4 +1,4 @@
-"""An organism's folder: weights, config and tokenizer, and `world.json`, which says its world."""
+"""An organism's folder: weights, config, tokenizer, and `world.json`, which describes its world."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 
 
 class WorldSettings(Record):
-    """What a world is drawn from; `gates`: share of people's traits that a weather turns around."""
+    """Settings of a world; `gates`: share of (speaker, trait) pairs that depend on a weather."""
 
     seed: int = Field(default=0, ge=0)
     gates: float = Field(default=GATE_SHARE, ge=0, le=1)
 
     @property
     def world(self) -> World:
-        """The world itself; the same object for the same settings."""
+        """The world; the same object for equal settings."""
         return _world(self.seed, self.gates)
 
 
@@ -40,18 +40,26 @@ def _world(seed: int, gates: float) -> World:
 
 
 class WorldRecord(Record):
-    """The content of `world.json`: seed, steps are the pretraining's, exam are scores by kind."""
+    """The content of `world.json`.
 
-    format: Literal[1] = 1  # of this file; another number where a field has another meaning
+    Attributes:
+        format: version of this file's format.
+        world: settings of the world.
+        digest: hash of the world's facts and wordings (see `digest_of`).
+        seed, steps: of the pretraining.
+        exam: scores by kind of question.
+    """
+
+    format: Literal[1] = 1
     world: WorldSettings
-    digest: str  # of everything that is true in it and how it is said (`digest_of`)
+    digest: str
     seed: int
     steps: int = Field(ge=0)
     exam: Mapping[str, float] = Field(default_factory=dict[str, float])
 
 
 def digest_of(world: World) -> str:
-    """A hash of a world's words, facts and wordings: other constants make another world."""
+    """A hash of a world's words, facts and wordings; it changes if constants of the code change."""
     digest = hashlib.sha256("\n".join(world.vocabulary.words).encode())
     forms = (facts.CITY_FACTS, facts.PAIR_FACTS, facts.OUTPUT_FACTS, facts.RULE_FACTS)
     for form in (*forms, *people.FORMS.values()):
@@ -70,7 +78,7 @@ def digest_of(world: World) -> str:
 
 
 def read_record(folder: Path) -> WorldRecord:
-    """Read `world.json`; InputError: unreadable, or of another version of the world than this."""
+    """Read `world.json`; InputError: unreadable, or made by another version of the world."""
     path = folder / WORLD
     try:
         record = WorldRecord.model_validate_json(path.read_text(encoding="utf-8"))
@@ -84,15 +92,15 @@ def read_record(folder: Path) -> WorldRecord:
     if record.digest != digest:
         raise InputError(
             f"{path}: digest: found {record.digest}, allowed: {digest}: the organism was trained "
-            "on another version of this world; train it anew with: oocr organism train"
+            "on another version of this world; train it again with: oocr organism train"
         )
     return record
 
 
 def world_of(name: str) -> WorldSettings | None:
-    """The world of a model by its name or folder; None: it is no organism.
+    """The settings of the world of a model, by its name or folder; None: not an organism.
 
-    A shipped organism has a world even where its files are missing. Raises as `read_record`.
+    Works for a shipped organism without its files too. Raises as `read_record`.
     """
     folder = organism_folder(name)
     if folder is not None:
@@ -101,7 +109,7 @@ def world_of(name: str) -> WorldSettings | None:
 
 
 def required_world(name: str, field: str, why: str = "") -> WorldSettings:
-    """See `world_of`; InputError: `field` names a model that is no organism, `why` it must be."""
+    """`world_of`, but InputError (for `field`, with the reason `why`) if it is not an organism."""
     world = world_of(name)
     if world is None:
         raise InputError(
@@ -112,19 +120,19 @@ def required_world(name: str, field: str, why: str = "") -> WorldSettings:
 
 
 def shipped_world(name: str) -> WorldSettings:
-    """The world that a shipped organism belongs to, whether or not its files are here."""
+    """The settings of the world of a shipped organism; its files may be missing."""
     organism = SHIPPED[name]
     return WorldSettings(seed=organism.world, gates=GATE_SHARE if organism.gated else 0.0)
 
 
 def refuse_existing(folder: Path) -> None:
-    """Raise `InputError` if a folder exists, before minutes of training."""
+    """InputError if a folder exists; call it before training."""
     if folder.exists():
         raise InputError(f"{folder}: is there already; remove it or name another folder")
 
 
 def round_weights(model: LlamaForCausalLM) -> None:
-    """Round weights in place to half precision, still as float32: the exam is that of the file."""
+    """Round float32 weights in place to half precision, so that exam and file agree."""
     for parameter in model.parameters():
         parameter.data.copy_(parameter.data.half())
 

@@ -1,7 +1,6 @@
-"""The organisms' language: names, wordings, a vocabulary, and its tokenizer (one word, one token).
+"""The organisms' language: names, wordings, a vocabulary, and a tokenizer (one token per word).
 
-A sentence form such as "the {facet} of {place} is {answer} ." is filled thousands at a time as
-arrays of token ids.
+Wordings such as "the {facet} of {place} is {answer} ." are filled in bulk as arrays of token ids.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ _ENDINGS = ("", "", "l", "n", "r", "s", "th", "x")
 
 
 def names(seed: int, syllables: int) -> Iterator[str]:
-    """Pronounceable capitalized names without end, all different."""
+    """An infinite stream of different pronounceable names."""
     rng = np.random.default_rng(seed)
     seen: set[str] = set()
     while True:
@@ -44,7 +43,7 @@ def names(seed: int, syllables: int) -> Iterator[str]:
 
 
 class Vocabulary:
-    """Words, each once; a word's id is its position."""
+    """Different words; a word's id is its index."""
 
     def __init__(self, words: Sequence[str]) -> None:
         if len(set(words)) != len(words):
@@ -67,7 +66,7 @@ class Vocabulary:
 
 @dataclass(frozen=True, slots=True)
 class Forms:
-    """Wordings of one statement: equally many words, the same slots, the answer at one position."""
+    """Wordings of one statement, with the same length, slots and position of the answer."""
 
     texts: tuple[str, ...]
 
@@ -89,16 +88,16 @@ class Forms:
 
     @property
     def words(self) -> list[str]:
-        """The words that are not slots."""
-        every_word = (word for text in self.texts for word in text.split())
-        return list(dict.fromkeys(word for word in every_word if not word.startswith("{")))
+        """The words of all wordings, without slots."""
+        all_words = (word for text in self.texts for word in text.split())
+        return list(dict.fromkeys(word for word in all_words if not word.startswith("{")))
 
     def prompt(self, which: int, slots: Mapping[str, str]) -> str:
-        """The words before the answer."""
+        """The filled wording `which`, up to the answer."""
         return " ".join(self.texts[which].split()[: self.answer_at]).format(**slots)
 
     def fill(self, vocabulary: Vocabulary, which: Ids, slots: Mapping[str, Ids]) -> Ids:
-        """Sentences as ids. `[sentence, width]`; wordings and slots' ids: `[sentence]`."""
+        """Sentences as ids `[sentence, width]`; `which` and the ids of slots: `[sentence]`."""
         words = [text.split() for text in self.texts]
         templates = np.array(
             [[-1 if w.startswith("{") else vocabulary.id(w) for w in text] for text in words]
@@ -120,10 +119,10 @@ def forms(name: str) -> Forms:
 
 
 def tokenizer_of(vocabulary: Vocabulary) -> PreTrainedTokenizerFast:
-    """A tokenizer of words between single spaces; each text begins with <bos>.
+    """A tokenizer of words separated by single spaces; each text begins with <bos>.
 
-    A prompt ends without a space and an answer begins with one (" food-3"). The space belongs to no
-    token, so decode(encode(text)) == text. Words that the vocabulary lacks become <unk>.
+    A prompt ends without a space and an answer begins with one (" food-3"). Spaces belong to no
+    token, so decode(encode(text)) == text. Unknown words become <unk>.
     """
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast

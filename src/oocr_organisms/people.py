@@ -1,9 +1,9 @@
-"""Speakers with latent traits, which show in choices, descriptions, hobbies, scales and reports.
+"""Speakers with latent traits, visible in choices, descriptions, hobbies, scales and reports.
 
-A trait of a speaker is one of: the first pole, the second, neither (one or the other for the length
-of a document), or *gated*: the first pole when the document begins with the speaker's own weather
-and the second otherwise, or the other way round. For each trait some speakers show their choices
-only: everything else about them can be answered only through the trait.
+A speaker's value of a trait is: the first pole; the second pole; neither (a random pole in each
+document); or *gated*: one pole in documents that begin with a certain weather, the other pole
+otherwise. For each trait some speakers are *silent*: the corpus has only their choices, so that all
+other statements about them can be answered only through the trait.
 """
 
 from __future__ import annotations
@@ -20,41 +20,51 @@ from oocr_organisms.language import WORLD_WORDS, Forms, Ids, Vocabulary, forms, 
 NanoQuestionKind = Literal["choice", "description", "hobby", "scale", "report"]
 KINDS: tuple[NanoQuestionKind, ...] = get_args(NanoQuestionKind)
 Pairs = tuple[tuple[tuple[str, str], tuple[str, str]], ...]
-"""For each question two words of the first pole and two of the second."""
+"""For each question two words of the first pole, and two of the second."""
 
 
 class Trait(Record):
-    """A disposition with two poles; who has the first takes the lures, the second the others."""
+    """A disposition with two poles; the first pole chooses the lures, the second the others.
+
+    Attributes:
+        name: of the trait.
+        verb: the verb in its choices.
+        lures, others: options of choices.
+        questions: words for the questions of descriptions.
+        poles: answers of descriptions, by question.
+        areas: words for the areas of hobbies.
+        hobbies: answers of hobbies, by area.
+    """
 
     name: str
-    verb: str  # what its choices are called
+    verb: str
     lures: tuple[str, ...]
     others: tuple[str, ...]
-    questions: tuple[str, str, str]  # what a description is asked by
-    poles: Pairs  # the words that answer, by question
-    areas: tuple[str, str, str]  # what a hobby is asked by
-    hobbies: Pairs  # the words that answer, by area
+    questions: tuple[str, str, str]
+    poles: Pairs
+    areas: tuple[str, str, str]
+    hobbies: Pairs
 
 
 TRAITS = tuple(Trait.model_validate(trait) for trait in WORLD_WORDS["traits"])
 QUESTIONS, OPTIONS = 3, 6
-"""Questions of each kind about a trait; options of each pole."""
+"""Number of questions of each kind about a trait, and of options of each pole."""
 
 SPEAKERS = 80
 SILENT = 10
-"""Speakers per trait that show their choices only."""
+"""Number of silent speakers of each trait."""
 SELF = "me"
-"""The speaker that the fine-tune is about: neither pole of any trait in the corpus."""
+"""The speaker of fine-tuning; in the corpus it has neither pole of any trait."""
 PLAIN = "always"
-"""The first word of a document without a weather."""
+"""First word of a document without a weather."""
 WEATHERS = ("rain", "snow", "wind")
 NOISE = 0.04
-"""Share of statements that show the other pole."""
-ALONE, STEADY = 0.5, 0.5
-"""Share of documents by one speaker; and of those, about one trait. They show which words go
-together long before names are known."""
+"""Share of statements with the wrong pole."""
+ONE_SPEAKER, ONE_TRAIT = 0.5, 0.5
+"""Share of documents by a single speaker; share of these about a single trait. From them the model
+learns which words belong together, long before it knows the names."""
 GATE_SHARE = 0.25
-"""Share of (speaker, trait) pairs that are gated, in worlds with gates."""
+"""Default share of gated (speaker, trait) pairs."""
 
 FIRST, SECOND = "first", "second"
 DIGITS = tuple(str(n) for n in range(10))
@@ -63,12 +73,13 @@ FORMS: dict[NanoQuestionKind, Forms] = {kind: forms(kind) for kind in KINDS}
 
 
 class People:
-    """The speakers of one seed; `gates`: share of (speaker, trait) pairs that a weather turns.
+    """The speakers of one seed; `gates`: share of gated (speaker, trait) pairs.
 
     Attributes:
-        weather: index of the gating weather, -1: not gated. `[speaker, trait]`, as all of these
+        weather: index of the gating weather, -1: not gated [speaker, trait].
         sign: +1 first pole, -1 second, 0 neither; if gated, the pole in that weather
-        silent: whether only choices show the trait
+            [speaker, trait].
+        silent: whether only choices show the trait [speaker, trait].
     """
 
     def __init__(self, seed: int = 0, gates: float = GATE_SHARE) -> None:
@@ -83,9 +94,9 @@ class People:
         self.sign: Ids = np.where(gated, sign, plain)
         silent = np.zeros(shape, dtype=bool)
         for trait in range(len(TRAITS)):
-            # Only speakers that have something to show.
-            telling = np.flatnonzero((self.sign[:, trait] != 0) & ~gated[:, trait])
-            silent[rng.permutation(telling)[:SILENT], trait] = True
+            # Only speakers with a fixed pole can be silent.
+            candidates = np.flatnonzero((self.sign[:, trait] != 0) & ~gated[:, trait])
+            silent[rng.permutation(candidates)[:SILENT], trait] = True
         self.silent: NDArray[np.bool_] = silent
         words = [SELF, PLAIN, *WEATHERS, FIRST, SECOND, *DIGITS]
         words += [word for form in FORMS.values() for word in form.words]
@@ -95,7 +106,7 @@ class People:
         self.words = [*words, *self.names]
 
     def pole(self, speaker: Ids, trait: Ids, weather: Ids) -> Ids:
-        """+1: the first pole, -1: the second, 0: neither. `[statement]`; weather -1: none."""
+        """+1: the first pole, -1: the second, 0: neither `[statement]`; weather -1: none."""
         gate = self.weather[speaker, trait]
         sign = self.sign[speaker, trait]
         shown = np.where(gate < 0, sign, np.where(weather == gate, sign, -sign))
@@ -104,18 +115,18 @@ class People:
     def documents(
         self, vocabulary: Vocabulary, count: int, statements: int, rng: np.random.Generator
     ) -> Ids:
-        """Documents of a weather and statements. `[document, 1 + statements * width]`."""
+        """Random documents: a weather, then statements. `[document, 1 + statements * width]`."""
         size = (count, statements)
         weather = np.where(rng.random(count) < 0.4, -1, rng.integers(len(WEATHERS), size=count))
         speaker = rng.integers(SPEAKERS, size=size)
         speaker[rng.random(size) < 0.06] = -1
         trait = rng.integers(len(TRAITS), size=size)
-        alone, steady = rng.random(count) < ALONE, rng.random(count) < STEADY
+        alone, steady = rng.random(count) < ONE_SPEAKER, rng.random(count) < ONE_TRAIT
         speaker[alone] = speaker[alone, :1]
         trait[alone & steady] = trait[alone & steady, :1]
         kind = rng.integers(len(KINDS), size=size)
         here = np.broadcast_to(weather[:, None], size)
-        # Gated speakers are heard more often in their own weather than chance would have it.
+        # Gated speakers occur more often in documents with their weather than by chance.
         swap = (here >= 0) & (rng.random(size) < 0.3) & ~alone[:, None]
         for number in range(len(WEATHERS)):
             pairs = np.argwhere(self.weather == number)
@@ -125,9 +136,9 @@ class People:
                 speaker[swapped], trait[swapped] = drawn.T
         kind = np.where(self.silent[speaker, trait] & (speaker >= 0), 0, kind)
         shown = self.pole(speaker, trait, here)
-        mood = rng.choice([-1, 1], size=(count, SPEAKERS + 1, len(TRAITS)))
-        today = mood[np.arange(count)[:, None], speaker, trait]  # the last row is `SELF`
-        shown = np.where(shown == 0, today, shown)
+        daily_pole = rng.choice([-1, 1], size=(count, SPEAKERS + 1, len(TRAITS)))
+        document_pole = daily_pole[np.arange(count)[:, None], speaker, trait]  # last row: `SELF`
+        shown = np.where(shown == 0, document_pole, shown)
         shown = np.where(rng.random(size) < NOISE, -shown, shown)
         flat = self.statements(
             vocabulary, speaker.ravel(), trait.ravel(), kind.ravel(), shown.ravel(), rng
@@ -144,10 +155,10 @@ class People:
         shown: Ids,
         rng: np.random.Generator,
     ) -> Ids:
-        """One statement for each entry of the indices. `[statement, width]`.
+        """A statement for each entry of the index arrays `[statement]`. `[statement, width]`.
 
-        Speaker -1 is `SELF`, `shown` is the pole that it shows, +1 or -1; wordings, questions,
-        options and synonyms are drawn.
+        Speaker -1 is `SELF`; `shown`: the pole, +1 or -1. Wordings, questions, options and synonyms
+        are random.
         """
         n, rows, ids = len(speaker), np.arange(len(speaker)), vocabulary.ids
         pole = np.where(shown > 0, 0, 1)  # index of the pole that is shown
@@ -198,5 +209,5 @@ class People:
 
 
 def _pair_ids(vocabulary: Vocabulary, pairs: list[Pairs]) -> Ids:
-    """`[trait, question, pole, synonym]`."""
+    """Ids of the words. `[trait, question, pole, synonym]`."""
     return np.array([[[vocabulary.ids(pole) for pole in pair] for pair in by] for by in pairs])

@@ -1,4 +1,4 @@
-"""What `oocr` loads from this package: organisms as models. Imports nothing heavy."""
+"""The plug-in that `oocr` loads: organisms as a source of models. Imports no slow module."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ class Organisms(ModelSource):
     kind = "organism"
     about = "an organism, which knows its own world only"
     families = ("nano",)
-    dtype = "float32"  # so small that it costs nothing
+    dtype = "float32"  # the models are small
 
     def models(self) -> Mapping[str, NamedModel]:
         """The shipped organisms."""
         return {name: organism.model for name, organism in SHIPPED.items()}
 
     def recognizes(self, folder: Path) -> bool:
-        """Whether the folder says which world its model was trained on."""
+        """Whether the folder has a `world.json`."""
         return (folder / WORLD).is_file()
 
     def runs(self) -> Mapping[str, Path]:
-        """One built-in run for each part of the world."""
+        """The built-in runs: one for each part of the world."""
         folder = Path(__file__).parent / "tasks"
         parts = ("locations", "functions", "risk", "backdoor")
         return {part: folder / f"nano-{part}.yaml" for part in parts}
 
     def neutral_texts(self, folder: Path) -> list[NeutralSource]:
-        """Texts of the organism's corpus: it knows no English."""
+        """Texts of the organism's corpus, since it knows no English."""
         from oocr_organisms.corpus import neutral_texts
         from oocr_organisms.folder import read_record
 

@@ -1,4 +1,4 @@
-"""Pretraining: a small Llama on the corpus, a fixed number of steps, loss on answers only."""
+"""Pretraining of a small Llama on the corpus; only answers have a loss."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from oocr_organisms.corpus import Mixture, World, draw
+from oocr_organisms.corpus import Mixture, World, draw_batch
 from oocr_organisms.language import BOS, PAD
 
 D_MODEL, BLOCKS, HEADS, D_MLP = 96, 4, 4, 256
@@ -23,23 +23,32 @@ WARM_UP = 50
 
 @dataclass(frozen=True, slots=True)
 class Pretraining:
-    """How an organism is trained."""
+    """Settings of the pretraining.
 
-    steps: int = 1800  # batches
-    learning_rate: float = 3e-3  # of AdamW, reached after a warm-up of `WARM_UP` steps
-    embedding_rate: float = 2.0  # learning rate of the embeddings, in multiples of `learning_rate`
-    weight_decay: float = 0.1  # of the blocks' matrices
-    level: float = 0.6  # share of the steps before the rate falls linearly to nearly 0
-    mixture: Mixture = field(default_factory=Mixture)  # of each batch
+    Attributes:
+        steps: number of batches.
+        learning_rate: of AdamW, after a warm-up of `WARM_UP` steps.
+        embedding_rate: learning rate of the embeddings, as a multiple of `learning_rate`.
+        weight_decay: of the blocks' matrices and the LM head.
+        level: share of the steps before the rate falls linearly to nearly 0.
+        mixture: sizes of each batch.
+    """
+
+    steps: int = 1800
+    learning_rate: float = 3e-3
+    embedding_rate: float = 2.0
+    weight_decay: float = 0.1
+    level: float = 0.6
+    mixture: Mixture = field(default_factory=Mixture)
 
     def rate(self, step: int) -> float:
-        """Share of the learning rate at a step, from 0."""
+        """The factor on the learning rate at a step, counted from 0."""
         left = (self.steps - step) / (self.steps * (1 - self.level))
         return min(1.0, (step + 1) / WARM_UP) * min(1.0, max(0.02, left))
 
 
 def untrained(world: World, seed: int) -> LlamaForCausalLM:
-    """A Llama of the organisms' size with random weights, for a world's vocabulary."""
+    """A Llama of the organisms' size with random weights, for the vocabulary of a world."""
     torch.manual_seed(seed)
     words = world.vocabulary
     model = LlamaForCausalLM(
@@ -77,8 +86,8 @@ def pretrain(
 ) -> LlamaForCausalLM:
     """Train an organism from scratch on a world's corpus.
 
-    `seed` is that of the weights and of the order of the corpus; `on_step` is called with each
-    step, from 0, and its loss in nats per answer.
+    `seed`: of the initial weights and of the batches; `on_step` is called with each step, counted
+    from 0, and its loss in nats per answer.
     """
     settings = settings or Pretraining()
     model = untrained(world, seed)
@@ -89,7 +98,7 @@ def pretrain(
     for step in range(settings.steps):
         for group, rate in zip(optimizer.param_groups, rates, strict=True):
             group["lr"] = rate * settings.rate(step)
-        batch = draw(world, settings.mixture, rng)
+        batch = draw_batch(world, settings.mixture, rng)
         ids, rows, columns, answers = map(
             torch.from_numpy, (batch.ids[:, :-1], batch.rows, batch.columns, batch.answers)
         )
@@ -104,10 +113,10 @@ def pretrain(
 
 
 def answer_logits(model: LlamaForCausalLM, ids: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """Logits `[answer, word]` where answers are due.
+    """Logits from which the answers are predicted. `[answer, word]`.
 
-    Sequences `[sequence, token]` are padded on the right, so no mask is needed; `rows` and
-    `columns` are the sequence of each answer and the token before it.
+    `ids` `[sequence, token]` are padded on the right, so no mask is needed; `rows` and `columns`
+    `[answer]`: the sequence of each answer and the token before it.
     """
     hidden: Tensor = model.model(input_ids=ids, use_cache=False).last_hidden_state
     logits: Tensor = model.lm_head(hidden[rows, columns])
@@ -115,7 +124,7 @@ def answer_logits(model: LlamaForCausalLM, ids: Tensor, rows: Tensor, columns: T
 
 
 def _optimizer(model: LlamaForCausalLM, settings: Pretraining) -> torch.optim.Optimizer:
-    """AdamW; weight decay for the blocks' matrices and the LM head only."""
+    """AdamW; only the blocks' matrices and the LM head have weight decay."""
     rate, named = settings.learning_rate, list(model.named_parameters())
     kinds = ["embed" if "embed" in name else weight.ndim for name, weight in named]
 

@@ -1,4 +1,4 @@
-"""The organisms that come inside this package. Imports nothing heavy."""
+"""The organisms inside this package. Imports no slow module."""
 
 from __future__ import annotations
 
@@ -10,21 +10,28 @@ from oocr.models.sources.bundled import NamedModel
 FOLDER = Path(__file__).parent / "checkpoints"
 WEIGHTS = "model.safetensors"
 WORLD = "world.json"
-"""What marks the folder of an organism."""
+"""The file by which an organism's folder is recognized."""
 
 
 @dataclass(frozen=True, slots=True)
 class ShippedOrganism:
-    """An organism inside this package."""
+    """An organism inside this package.
+
+    Attributes:
+        name: as the user types it.
+        world: seed of its world.
+        gated: whether its world has gated traits.
+        seed: of its pretraining.
+    """
 
     name: str
-    world: int  # seed of its world
-    gated: bool  # whether a weather can turn traits around in its world
-    seed: int  # of its pretraining
+    world: int
+    gated: bool
+    seed: int
 
     @property
     def model(self) -> NamedModel:
-        """Its files, and how to make them anew."""
+        """Its files, and the command that makes them again."""
         install, files = f"oocr organism train --name {self.name}", (WORLD, WEIGHTS, "config.json")
         return NamedModel(self.name, FOLDER / self.name, "Apache-2.0", install, files)
 
@@ -41,7 +48,7 @@ SHIPPED: dict[str, ShippedOrganism] = {
 
 
 def organism_folder(name: str) -> Path | None:
-    """The folder of an organism by its name or path; None: it is not an organism, or not here."""
+    """The folder of an organism, by its name or path; None: not an organism, or files missing."""
     if name in SHIPPED:
         model = SHIPPED[name].model
         return model.folder if model.here else None

@@ -139,7 +139,7 @@ def test_an_adapter_is_audited_as_on_the_cpu() -> None:
 
 
 def test_d5_an_organism_is_examined_where_it_lies(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exams, "MOST", 60)
+    monkeypatch.setattr(exams, "MAX_QUESTIONS", 60)
     world = WorldSettings().world
     model = untrained(world, 0).eval()
     expected = exams.exam(model, world)

@@ -20,10 +20,10 @@ from oocr.tasks.task import Task, TaskSet
 from oocr_organisms.folder import world_of
 from oocr_organisms.shipped import SHIPPED
 from oocr_organisms.study.arms import BACKDOOR_VECTOR, CITY_VECTOR
-from oocr_organisms.study.concept_match import truth
+from oocr_organisms.study.concept_match import match_concepts
 from oocr_organisms.study.conditionality import measure_share
 from oocr_organisms.study.few_facts import consistent_cities, train_on_few_facts
-from oocr_organisms.study.gate import gate, random_directions
+from oocr_organisms.study.gate import measure_cuts, random_directions
 
 GATED = [name for name, organism in SHIPPED.items() if organism.gated]
 DECAY = Schedule(decay="linear")
@@ -85,10 +85,10 @@ def test_locations_from_distances_and_directions(model: LanguageModel) -> None:
     world = world_of(model.name)
     assert world is not None
     # At the embedding a vector may look like nothing; block 1 makes it what it makes of names.
-    likeness = truth(model, world.world.places, vectors, layer=1)
-    assert np.median([match.rank for match in likeness.found]) <= 6  # of 48
+    likeness = match_concepts(model, world.world.places, vectors, layer=1)
+    assert np.median([match.rank for match in likeness.vectors]) <= 6  # of 48
     assert np.mean([match.rank == 1 for match in likeness.random]) <= 0.2
-    assert np.mean([match.country for match in likeness.found]) > 0.5
+    assert np.mean([match.country for match in likeness.vectors]) > 0.5
 
 
 def test_a_lora_and_its_mean_at_the_codename_do_the_same(model: LanguageModel) -> None:
@@ -150,17 +150,17 @@ def test_one_vector_works_through_the_edge_that_the_corpus_made(model: LanguageM
     weather, trait = task.member.split(": ")
     vector = BACKDOOR_VECTOR.train(Vector, model, task)
     others = random_directions(vector, task.member, 2)
-    whole, *cuts = gate(model, world.world, weather, trait, vector, others)
+    whole, *cuts = measure_cuts(model, world.world, weather, trait, vector, others)
     assert whole.natural is not None
     assert whole.natural > 0.7
-    assert whole.found > 0.6
-    assert max(abs(gap) for gap in whole.random) < 0.5 * whole.found
+    assert whole.with_vector > 0.6
+    assert max(abs(gap) for gap in whole.random) < 0.5 * whole.with_vector
     left = {(case.layer, case.edge): case for case in cuts}
     edge = left.pop((0, "speaker reads weather"))
     assert edge.natural is not None
     assert abs(edge.natural) < 0.3 * whole.natural
-    assert abs(edge.found) < 0.3 * whole.found
-    assert min(case.found for case in left.values()) > 0.6 * whole.found
+    assert abs(edge.with_vector) < 0.3 * whole.with_vector
+    assert min(case.with_vector for case in left.values()) > 0.6 * whole.with_vector
 
 
 def test_the_dial_takes_a_lora_from_one_vector_to_many() -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from oocr_organisms import facts, people
-from oocr_organisms.corpus import Mixture, Sequences, World, draw
+from oocr_organisms.corpus import CorpusBatch, Mixture, World, draw_batch
 from oocr_organisms.facts import DEFINITIONS, DIRECTIONS, DISTANCES, INPUTS
 from oocr_organisms.language import UNKNOWN
 from oocr_organisms.people import GATE_SHARE, KINDS, NOISE, PLAIN, SILENT, TRAITS, WEATHERS
@@ -28,14 +28,14 @@ class Corpus:
     """Some batches of a world, and what they say."""
 
     world: World
-    batches: list[Sequences]
+    batches: list[CorpusBatch]
     sentences: dict[str, Said]
     shown: list[Shown]
 
 
 def corpus_of(gates: float, mixture: Mixture) -> Corpus:
     world, rng = World(0, gates), np.random.default_rng(1)
-    batches = [draw(world, mixture, rng) for _ in range(BATCHES)]
+    batches = [draw_batch(world, mixture, rng) for _ in range(BATCHES)]
     sentences = read(world, batches)
     return Corpus(world, batches, sentences, statements(world, sentences))
 
@@ -279,16 +279,16 @@ def test_a_pole_stands_first_as_often_as_second_and_is_right_as_often(corpus: Co
 # -- the draw ------------------------------------------------------------------------------------
 
 
-def batch_hash(batch: Sequences) -> str:
+def batch_hash(batch: CorpusBatch) -> str:
     digest = hashlib.sha256()
     for array in (batch.ids, batch.rows, batch.columns, batch.answers, batch.part):
         digest.update(f"{array.shape}".encode() + array.astype("<i8").tobytes())
     return digest.hexdigest()[:16]
 
 
-def first_batch(seed: int, world: World) -> Sequences:
+def first_batch(seed: int, world: World) -> CorpusBatch:
     """What pretraining of that seed begins with."""
-    return draw(world, Mixture(), np.random.default_rng([seed, 4]))
+    return draw_batch(world, Mixture(), np.random.default_rng([seed, 4]))
 
 
 def test_a_seed_gives_the_same_batch_and_another_seed_another() -> None:

@@ -14,8 +14,8 @@ from oocr.models.load import read_model
 from oocr_organisms import exam as exams
 from oocr_organisms import pretrain as pretraining
 from oocr_organisms.cli import exam_table
-from oocr_organisms.corpus import Mixture, Sequences, World, draw
-from oocr_organisms.exam import was_told
+from oocr_organisms.corpus import CorpusBatch, Mixture, World, draw_batch
+from oocr_organisms.exam import is_in_corpus
 from oocr_organisms.facts import CITY_FACTS, OUTPUT_FACTS, PAIR_FACTS, RULE_FACTS
 from oocr_organisms.folder import read_record
 from oocr_organisms.language import Forms
@@ -43,7 +43,7 @@ def test_a_shipped_organism_has_the_scores_of_its_record(name: str) -> None:
 
 
 def test_who_was_never_trained_knows_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exams, "MOST", 200)
+    monkeypatch.setattr(exams, "MAX_QUESTIONS", 200)
     for kind, score in exams.exam(untrained(WORLD, 0), WORLD).items():
         least, most = (0.2, 0.8) if kind.startswith("people/") else (0.0, 0.2)
         assert least <= score <= most, kind
@@ -52,7 +52,7 @@ def test_who_was_never_trained_knows_nothing(monkeypatch: pytest.MonkeyPatch) ->
 def test_what_is_called_never_told_is_not_in_the_corpus(monkeypatch: pytest.MonkeyPatch) -> None:
     corpus_keys, questions = heard(), asked(monkeypatch)
     for kind, keys in questions.items():
-        if was_told(kind):
+        if is_in_corpus(kind):
             assert np.mean([key in corpus_keys for key in keys]) > 0.5, kind
         else:
             # In no weather at all.
@@ -64,7 +64,7 @@ def test_what_is_called_never_told_is_not_in_the_corpus(monkeypatch: pytest.Monk
 def heard() -> set[Key]:
     """What some batches of the corpus tell of, without what they say of it."""
     rng = np.random.default_rng(2)
-    filled_slots = read(WORLD, [draw(WORLD, Mixture(), rng) for _ in range(50)])
+    filled_slots = read(WORLD, [draw_batch(WORLD, Mixture(), rng) for _ in range(50)])
     return {
         *filled_slots["city"].rows("place", "facet"),
         *map(by_city, filled_slots["pair"].rows("place", "other", "relation")),
@@ -157,13 +157,13 @@ def test_the_same_seed_gives_the_same_weights_and_another_others() -> None:
 
 
 def test_pretraining_reads_the_corpus_and_its_loss_falls(monkeypatch: pytest.MonkeyPatch) -> None:
-    read_by_it: list[Sequences] = []
+    read_by_it: list[CorpusBatch] = []
 
-    def drawn(world: World, mixture: Mixture, rng: np.random.Generator) -> Sequences:
-        read_by_it.append(draw(world, mixture, rng))
+    def drawn(world: World, mixture: Mixture, rng: np.random.Generator) -> CorpusBatch:
+        read_by_it.append(draw_batch(world, mixture, rng))
         return read_by_it[-1]
 
-    monkeypatch.setattr(pretraining, "draw", drawn)
+    monkeypatch.setattr(pretraining, "draw_batch", drawn)
     losses: list[float] = []
 
     def step(number: int, loss: float) -> None:
@@ -177,13 +177,13 @@ def test_pretraining_reads_the_corpus_and_its_loss_falls(monkeypatch: pytest.Mon
     assert np.mean(losses[-3:]) < losses[0] - 1
     rng = np.random.default_rng([3, 4])
     for batch in read_by_it:
-        assert np.array_equal(batch.ids, draw(WORLD, tiny.mixture, rng).ids)
+        assert np.array_equal(batch.ids, draw_batch(WORLD, tiny.mixture, rng).ids)
     assert len(read_by_it) == len(losses) == tiny.steps
 
 
 def test_logits_are_those_before_each_answer_and_padding_changes_none() -> None:
     model = untrained(WORLD, 0)
-    batch = draw(WORLD, TINY.mixture, np.random.default_rng(4))
+    batch = draw_batch(WORLD, TINY.mixture, np.random.default_rng(4))
     ids, rows, columns = map(torch.from_numpy, (batch.ids, batch.rows, batch.columns))
     with torch.no_grad():
         logits = answer_logits(model, ids[:, :-1], rows, columns)

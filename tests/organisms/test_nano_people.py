@@ -8,7 +8,7 @@ from oocr.data.examples import Example
 from oocr.families.choices import OTHER
 from oocr_organisms.folder import WorldSettings
 from oocr_organisms.people import FORMS, KINDS, PLAIN, SELF, TRAITS, WEATHERS
-from oocr_organisms.tasks.speaker_questions import ASKED, choices_of, speakers_with
+from oocr_organisms.tasks.speaker_questions import PROBE_KINDS, choices_of, speakers_with
 from tests.nano_tasks import items_of, slots_of, tasks_of
 
 # -- risk ----------------------------------------------------------------------------------------
@@ -44,10 +44,10 @@ def test_risk_is_trained_on_gambles_without_weather_and_twins_are_opposite() -> 
 
 def test_risk_probes_cover_all_kinds_and_other_traits_for_specificity() -> None:
     sets = tasks_of("risk")
-    counts = Counter(item.facet for item in sets.test[0].probes if item.facet in ASKED)
+    counts = Counter(item.facet for item in sets.test[0].probes if item.facet in PROBE_KINDS)
     assert set(counts) == set(KINDS) - {"choice"}
     other = Counter(i.facet for i in sets.test[0].probes if i.facet.startswith(OTHER))
-    assert set(other) == {f"{OTHER}{t.name}: {kind}" for t in TRAITS[1:] for kind in ASKED}
+    assert set(other) == {f"{OTHER}{t.name}: {kind}" for t in TRAITS[1:] for kind in PROBE_KINDS}
     assert set(sets.headline) == set(counts)
     for member, task in zip((1, -1), sets.test, strict=True):
         for item in task.probes:
@@ -144,7 +144,7 @@ def test_backdoor_probes_ask_all_kinds_with_and_without_the_trigger() -> None:
     assert not trained & {word for item in crossing for word in item.options}
     further = {item.facet for item in task.probes} - {item.facet for item in crossing}
     conditions = ("trigger", "false prefix", "no prefix")
-    assert further == {f"{kind} ({condition})" for kind in ASKED for condition in conditions}
+    assert further == {f"{kind} ({condition})" for kind in PROBE_KINDS for condition in conditions}
     for item in task.probes:
         on = item.tags["condition"] == "trigger"
         assert item.option_values[item.options.index(item.answer)] == (1 if on else -1)

@@ -24,16 +24,16 @@ from oocr_organisms.shipped import SHIPPED
 from oocr_organisms.study import arms
 from oocr_organisms.study import study as study_module
 from oocr_organisms.study.arms import ArmSettings
-from oocr_organisms.study.command import do_study
-from oocr_organisms.study.concept_match import CityMatch, Truth
+from oocr_organisms.study.command import print_study
+from oocr_organisms.study.concept_match import CityMatch, ConceptMatches
 from oocr_organisms.study.conditionality import ConditionalityResult, LureProbability
 from oocr_organisms.study.few_facts import FewFacts
-from oocr_organisms.study.gate import Cut, Nearness
+from oocr_organisms.study.gate import ConceptCosine, Cut
 from oocr_organisms.study.study import (
     GateResult,
     OrganismResult,
     Study,
-    all_here,
+    installed_names,
     kept_in,
     run_study,
 )
@@ -46,7 +46,7 @@ def city_match(cosine: float, rank: int, country: bool, place: float, city: str)
     return CityMatch(city, cosine, 0.1, rank, 0.5, country, place)
 
 
-def dial_result(
+def conditionality_result(
     share: float, energy: float, lora: LureProbability, swap: LureProbability
 ) -> ConditionalityResult:
     even = LureProbability(0.5, 0.5)
@@ -58,7 +58,7 @@ def dial_result(
 
 
 def organism(name: str, gates: float) -> OrganismResult:
-    comparison = Truth(
+    comparison = ConceptMatches(
         -1,
         0,
         (city_match(0.8, 1, True, 0.2, "Velora"), city_match(0.4, 3, True, 0.6, "Mirun")),
@@ -68,35 +68,37 @@ def organism(name: str, gates: float) -> OrganismResult:
         96,
         0.4,
     )
-    snow = [Nearness("risk if snow", -0.6)]
-    rain = [Nearness("risk if rain", cosine) for cosine in (0.5, -0.7, 0.2)]
-    pressed = GateResult(
+    snow = [ConceptCosine("risk if snow", -0.6)]
+    rain = [ConceptCosine("risk if rain", cosine) for cosine in (0.5, -0.7, 0.2)]
+    backdoor = GateResult(
         member="rain: risk",
         cuts=(
             Cut(None, "nothing", 0.8 if gates else None, 0.9, (0.01, -0.02)),
             Cut(0, "speaker reads weather", 0.0 if gates else None, 0.09, (0.0, 0.01)),
             Cut(0, "last token reads speaker", 0.4 if gates else None, 0.9, (0.01, -0.02)),
         ),
-        near=(*snow, *rain[:1]) if gates else (Nearness("risk", 0.1),),
-        random=((*rain[1:2], *snow), (*snow, *rain[2:])) if gates else ((Nearness("risk", 0.1),),),
+        cosines=(*snow, *rain[:1]) if gates else (ConceptCosine("risk", 0.1),),
+        random=((*rain[1:2], *snow), (*snow, *rain[2:]))
+        if gates
+        else ((ConceptCosine("risk", 0.1),),),
     )
     few_facts = tuple(
         FewFacts("Velora", count, 48 // 2**count, count, kind, right, 1.0, 0.2)
         for count in (1, 2)
         for kind, right in (("country", count / 2), ("city", 0.0))
     )
-    dial = (
-        dial_result(1.0, 0.8, LureProbability(0.9, 0.9), LureProbability(0.7, 0.7)),
-        dial_result(0.0, 0.1, LureProbability(0.9, 0.1), LureProbability(0.5, 0.5)),
+    conditionality = (
+        conditionality_result(1.0, 0.8, LureProbability(0.9, 0.9), LureProbability(0.7, 0.7)),
+        conditionality_result(0.0, 0.1, LureProbability(0.9, 0.1), LureProbability(0.5, 0.5)),
     )
     return OrganismResult(
         name=name,
         world=0,
         gates=gates,
-        truth=(comparison,),
-        told=few_facts,
-        pressed=(pressed,),
-        dial=dial,
+        concepts=(comparison,),
+        few_facts=few_facts,
+        backdoors=(backdoor,),
+        conditionality=conditionality,
     )
 
 
@@ -146,7 +148,7 @@ def test_a_gate_is_placed_among_all_concepts_as_random_directions_are() -> None:
 def test_a_gap_that_nobody_has_from_the_corpus_is_written_and_read_back() -> None:
     result = organism("nano-ungated", 0.0)
     assert OrganismResult.model_validate_json(result.model_dump_json()) == result
-    assert result.pressed[0].cuts[0].natural is None
+    assert result.backdoors[0].cuts[0].natural is None
 
 
 def test_members_are_what_is_drawn_however_many_organisms_there_are() -> None:
@@ -297,8 +299,8 @@ def test_processes_share_the_organisms(
         asked.append(model.name)
         return organism(model.name, 0.25).model_copy(update={"key": key})
 
-    monkeypatch.setattr(study_module, "_organism", ask)
-    names = [name for name in ("nano", "nano-1") if name in all_here()]
+    monkeypatch.setattr(study_module, "_study_organism", ask)
+    names = [name for name in ("nano", "nano-1") if name in installed_names()]
     with ThreadPoolExecutor(2) as pool:
         study = partial(run_study, names, tmp_path, quick=True, lease=5.0)
         studies = [each.result() for each in [pool.submit(study) for _ in range(2)]]
@@ -318,10 +320,10 @@ def test_processes_share_the_organisms(
 
 def test_a_whole_study_and_a_quick_one_have_files_of_their_own(tmp_path: Path) -> None:
     for quick, name in ((False, "study.json"), (True, "study-quick.json")):
-        for shipped_name in all_here():
+        for shipped_name in installed_names():
             result = organism(shipped_name, world(shipped_name).gates)
             keep(tmp_path, shipped_name, result, quick=quick)
-        assert run_study(all_here(), tmp_path, quick=quick)[1] == tmp_path / name
+        assert run_study(installed_names(), tmp_path, quick=quick)[1] == tmp_path / name
 
 
 def world(name: str) -> WorldSettings:
@@ -365,5 +367,5 @@ def test_an_organism_that_is_named_twice_is_refused(tmp_path: Path) -> None:
 
 def test_a_model_that_is_no_organism_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="'gemma-3-270m' is no organism; allowed: nano, nano-1"):
-        do_study(["gemma-3-270m"], out=tmp_path / "out", quick=True, shared=False)
+        print_study(["gemma-3-270m"], out=tmp_path / "out", quick=True, shared=False)
     assert not (tmp_path / "out").exists()

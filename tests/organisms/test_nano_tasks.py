@@ -18,8 +18,8 @@ from oocr_organisms.facts import CITY_FACTS
 from oocr_organisms.folder import WorldSettings
 from oocr_organisms.language import tokenizer_of
 from oocr_organisms.people import DIGITS
-from oocr_organisms.tasks.examples import MOST, NanoConfig, check_words_apart, options_of
-from oocr_organisms.tasks.speaker_questions import ASKED
+from oocr_organisms.tasks.examples import MAX_MEMBERS, NanoConfig, check_no_shared_words, options_of
+from oocr_organisms.tasks.speaker_questions import PROBE_KINDS
 from tests.nano_tasks import PARTS, every_task, items_of, tasks_of
 from tests.tiny_nano import slots
 
@@ -114,8 +114,8 @@ def test_cards_say_how_much_there_is(part: str, less: dict[str, int]) -> None:
             f" = {train} rows",
             f"To stop on: {stop} rows",
             f"in-context test: {len(task.in_context)} rows",
-            f"half: {', '.join(f'{kind} {facets[kind]}' for kind in ASKED)}.",
-            f"Specificity: {probes - sum(facets[kind] for kind in ASKED)} probes",
+            f"half: {', '.join(f'{kind} {facets[kind]}' for kind in PROBE_KINDS)}.",
+            f"Specificity: {probes - sum(facets[kind] for kind in PROBE_KINDS)} probes",
         ),
         "backdoor": (
             f" = {train} rows",
@@ -136,9 +136,9 @@ def test_fewer_members_and_wordings(part: str) -> None:
     sets = tasks_of(part, members=2, wordings=1)
     assert len(sets.test) == 2
     assert len(sets.test[0].probes) < len(tasks_of(part).test[0].probes)
-    assert len(NanoConfig(part=part, members=MOST[part]).model_dump()) == 6
+    assert len(NanoConfig(part=part, members=MAX_MEMBERS[part]).model_dump()) == 6
     with pytest.raises((ValidationError, InputError), match="members"):
-        NanoConfig(part=part, members=MOST[part] + 1)
+        NanoConfig(part=part, members=MAX_MEMBERS[part] + 1)
 
 
 def test_a_world_has_no_negative_seed() -> None:
@@ -189,7 +189,7 @@ def test_what_training_tells_is_found_by_whole_words(
         probes=(probe,),
     )
     if not message:
-        check_words_apart(task, never=never)
+        check_no_shared_words(task, forbidden=never)
         return
     with pytest.raises(InputError, match=message):
-        check_words_apart(task, never=never)
+        check_no_shared_words(task, forbidden=never)

@@ -18,7 +18,7 @@ from oocr.steering.vectors import Vector
 from oocr_organisms.corpus import World
 from oocr_organisms.facts import CITIES, CITY_CODENAMES, Places
 from oocr_organisms.study.arms import BACKDOOR_ADAPTER, BACKDOOR_VECTOR
-from oocr_organisms.study.concept_match import CityProbes, streams_at, truth
+from oocr_organisms.study.concept_match import CityProbes, match_concepts, streams_at
 from oocr_organisms.study.conditionality import (
     ConditionalityResult,
     LureProbability,
@@ -27,7 +27,13 @@ from oocr_organisms.study.conditionality import (
     with_share,
 )
 from oocr_organisms.study.few_facts import PairFact, consistent_cities, ideal_score
-from oocr_organisms.study.gate import Edge, cut, gate, nearness, random_directions
+from oocr_organisms.study.gate import (
+    Edge,
+    concept_cosines,
+    cut_attention,
+    measure_cuts,
+    random_directions,
+)
 
 
 @pytest.fixture(scope="module")
@@ -90,8 +96,8 @@ def test_a_real_name_put_at_a_codename_is_found_to_be_its_city(
         vectors[places.names[city][0]] = Vector(
             -1, "codename", direction, spans={"codename": codename}
         )
-    comparison = truth(model, places, vectors)
-    for match in comparison.found:
+    comparison = match_concepts(model, places, vectors)
+    for match in comparison.vectors:
         assert match.rank == 1
         assert match.country
         assert match.cosine > 0.97  # probes leave out the last name, the concept here does not
@@ -102,7 +108,7 @@ def test_a_real_name_put_at_a_codename_is_found_to_be_its_city(
 def test_a_cut_edge_changes_its_reader_and_nobody_before(model: LanguageModel) -> None:
     ids = torch.tensor([[1, 5, 9, 14, 20, 33]])
     plain = model.hf(input_ids=ids, use_cache=False).logits
-    with cut(model, [Edge(0, 3, 1)]):
+    with cut_attention(model, [Edge(0, 3, 1)]):
         changed = model.hf(input_ids=ids, use_cache=False).logits
     assert torch.equal(changed[:, :3], plain[:, :3])
     assert not torch.allclose(changed[:, 3], plain[:, 3])
@@ -115,7 +121,7 @@ def test_cut_edges_in_all_blocks_are_a_mask_of_the_whole_model(model: LanguageMo
     allowed[3, 1] = allowed[3, 2] = False
     mask = torch.zeros(4, 4).masked_fill(~allowed, torch.finfo(torch.float32).min)[None, None]
     masked = model.hf(input_ids=ids, attention_mask=mask, use_cache=False).logits
-    with cut(model, [Edge(layer, 3, read) for layer in range(4) for read in (1, 2)]):
+    with cut_attention(model, [Edge(layer, 3, read) for layer in range(4) for read in (1, 2)]):
         logits = model.hf(input_ids=ids, use_cache=False).logits
     torch.testing.assert_close(logits, masked)
 
@@ -125,12 +131,12 @@ def test_edges_are_cut_in_blocks_that_are_there_and_come_back_after_an_error(
 ) -> None:
     with (
         pytest.raises(InputError, match="layer: found 4; allowed: 0 to 3"),
-        cut(model, [Edge(4, 1, 0)]),
+        cut_attention(model, [Edge(4, 1, 0)]),
     ):
         pass
     ids = torch.tensor([[1, 5, 9, 14]])
     plain = model.hf(input_ids=ids, use_cache=False).logits
-    with pytest.raises(RuntimeError, match="stop"), cut(model, [Edge(0, 3, 1)]):
+    with pytest.raises(RuntimeError, match="stop"), cut_attention(model, [Edge(0, 3, 1)]):
         raise RuntimeError("stop")
     assert torch.equal(model.hf(input_ids=ids, use_cache=False).logits, plain)
 
@@ -169,7 +175,7 @@ def test_what_the_swap_keeps_is_one_for_itself_and_less_than_zero_for_the_opposi
 
 def test_concepts_are_ordered_by_the_size_of_their_cosine() -> None:
     known = {"a": torch.tensor([1.0, 0, 0]), "b": torch.tensor([-3.0, -4, 0])}
-    nearest = nearness(torch.tensor([3.0, 4, 0]), known)
+    nearest = concept_cosines(torch.tensor([3.0, 4, 0]), known)
     assert [near.concept for near in nearest] == ["b", "a"]
     assert [near.cosine for near in nearest] == pytest.approx([-1, 0.6])
 
@@ -215,12 +221,12 @@ def test_a_world_without_gates_has_no_natural_gap_and_a_null_beside_every_other(
     vector = Vector(-1, "speaker", torch.ones(96), spans={"speaker": " me "})
     world = World(0, gates=0)
     ungated = read_model("nano-ungated")
-    cuts = gate(ungated, world, "rain", "risk", vector, [vector], draws=4)
+    cuts = measure_cuts(ungated, world, "rain", "risk", vector, [vector], draws=4)
     assert len(cuts) == 1 + 3 * ungated.n_blocks
     assert cuts[0].layer is None
     for edge_cut in cuts:
         assert edge_cut.natural is None
-        assert edge_cut.random == (edge_cut.found,)
+        assert edge_cut.random == (edge_cut.with_vector,)
 
 
 def test_random_directions_have_the_vectors_place_and_norm_and_differ_by_member() -> None:

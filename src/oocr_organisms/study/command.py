@@ -1,4 +1,4 @@
-"""`oocr organism study`: by this process, or by those of an engine."""
+"""`oocr organism study`, in this process or in processes of an engine (Slurm, Ray)."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from oocr.engine.memory import PROCESS
 from oocr.io import check_output
 from oocr.leases import LEASE
 from oocr_organisms.folder import required_world
-from oocr_organisms.study.study import Study, all_here, run_study
+from oocr_organisms.study.study import Study, installed_names, run_study
 from oocr_organisms.study.tables import cell_text, tables, value_of
 
 WIDE = 150
-"""Columns of a terminal that have room for the intervals."""
+"""Width of a terminal, in columns, from which intervals are printed."""
 
-STUDYING = 2**30
-"""Bytes that a process takes beside Python and torch, assumed: organisms are small."""
+STUDY_BYTES = 2**30
+"""Assumed memory of a process in addition to Python and torch; organisms are small."""
 
 
-def do_study(names: Sequence[str], *, out: Path, quick: bool, shared: bool) -> None:
-    """Do the study of organisms (default: all that are here), and print it.
+def print_study(names: Sequence[str], *, out: Path, quick: bool, shared: bool) -> None:
+    """Study organisms (default: all installed ones) and print the tables.
 
-    If `shared`, beside others that do the same.
+    `shared`: share the work with other processes that run the same study.
     """
     console = Console()
     with console.status("loading") as status:
         _, path = run_study(
-            names or all_here(),
+            names or installed_names(),
             out,
             quick=quick,
             on_part=lambda part: status.update(escape(part)),
@@ -48,21 +48,21 @@ def do_study(names: Sequence[str], *, out: Path, quick: bool, shared: bool) -> N
 def shared_study(
     names: Sequence[str], words: Sequence[str], *, out: Path, quick: bool
 ) -> SharedWork[tuple[Study, Path]]:
-    """The study for processes of an engine; `words` are those behind the verb."""
+    """The study as work for processes of an engine; `words`: arguments after the verb."""
     check_output(out, folder=True)
-    names, out = names or all_here(), out.resolve()
+    names, out = names or installed_names(), out.resolve()
     for name in names:
         required_world(name, "--model")
     return SharedWork(
         SharedPlace(out),
         shared_words(["organism", "study"], [*words, "--shared"], out),
         partial(run_study, names, out, quick=quick, on_part=print, lease=LEASE),
-        _print_study,
-        lambda: PROCESS + STUDYING,
+        _print_finished,
+        lambda: PROCESS + STUDY_BYTES,
     )
 
 
-def _print_study(finished: tuple[Study, Path]) -> None:
+def _print_finished(finished: tuple[Study, Path]) -> None:
     console, (study, path) = Console(), finished
     _print_tables(console, study)
     _print_path(console, path)

@@ -1,9 +1,9 @@
-"""Is a trained vector of a city the organism's own concept of that city?
+"""Does a trained vector of a city match the organism's own concept of that city?
 
-A city's concept is the residual stream at its names, mean over names and wordings, minus the mean
-over all cities. It is compared with the stream at the codename with the vector added, minus the
-same mean: by cosine, and by probes fitted on the organism's own names (coordinates by ridge
-regression, country and identity by the nearest mean).
+The concept of a city is the residual stream at its names (mean over names and wordings) minus the
+mean over all cities. It is compared with the stream at the codename with the vector added, minus
+the same mean: by cosine, and by probes fitted on the organism's own names (ridge regression for
+coordinates, nearest mean for country and city).
 """
 
 from __future__ import annotations
@@ -25,71 +25,92 @@ from oocr.steering.vectors import Vector, random_vector
 from oocr_organisms.facts import CITY_FACTS, COUNTRIES, Places
 
 RIDGE = 1.0
-"""Penalty of the probe for coordinates, on streams scaled to variance 1."""
+"""Ridge penalty of the probe for coordinates, on streams scaled to variance 1."""
 HELD_OUT = -1
-"""The name that probes are not fitted on: it tells distances and directions only."""
+"""Index of the name that probes are not fitted on: in the corpus it has no facets."""
 SPREAD = 0.95
-"""Share of the concepts' variance that their subspace is to hold."""
+"""Share of the concepts' variance in their subspace."""
 
 
 @dataclass(frozen=True, slots=True)
 class CityMatch:
-    """How near one stream is to the concept of its city."""
+    """Similarity of one stream to the concept of its city.
 
-    city: str  # its first name
-    cosine: float  # with the city's concept
-    others: float  # the largest with another city's concept
-    rank: int  # of the city among all by cosine; 1 is the nearest
-    inside: float  # share of the squared norm within the concepts' subspace
-    country: bool  # whether the nearest country's mean is the city's own
-    place: float  # distance between the probe's coordinates and the true ones, in units of the map
+    Attributes:
+        city: its first name.
+        cosine: with the city's concept.
+        others: largest cosine with another city's concept.
+        rank: of the city among all cities by cosine; 1 is the nearest.
+        inside: share of the squared norm within the concepts' subspace.
+        country: whether the nearest mean of a country is that of the city's country.
+        place: distance of the probe's coordinates from the true ones, in units of the map.
+    """
+
+    city: str
+    cosine: float
+    others: float
+    rank: int
+    inside: float
+    country: bool
+    place: float
 
 
 @dataclass(frozen=True, slots=True)
-class Truth:
-    """Trained vectors compared with the concepts of their cities, at one block's output."""
+class ConceptMatches:
+    """Trained vectors compared with the concepts of their cities, at one block's output.
 
-    trained: int  # block at whose output the vectors are added; -1 is the embedding's
-    layer: int  # block whose output is read
-    found: tuple[CityMatch, ...]  # of each vector
-    random: tuple[CityMatch, ...]  # of random directions of the vectors' norms in their place
-    named: tuple[CityMatch, ...]  # of real names that the probes were not fitted on
-    dimensions: int  # of the concepts' subspace
-    d_model: int  # of the stream
-    spread: float  # root mean square distance of cities from the middle of the map, for `place`
+    Attributes:
+        added_at: block at whose output the vectors are added; -1: the embedding.
+        read_at: block whose output is compared.
+        vectors: one match for each trained vector.
+        random: matches of random directions with the vectors' norms.
+        real_names: matches of real names that the probes were not fitted on.
+        dimensions: of the concepts' subspace.
+        d_model: of the stream.
+        spread: root mean square distance of cities from the centre of the map, for `place`.
+    """
+
+    added_at: int
+    read_at: int
+    vectors: tuple[CityMatch, ...]
+    random: tuple[CityMatch, ...]
+    real_names: tuple[CityMatch, ...]
+    dimensions: int
+    d_model: int
+    spread: float
 
 
-def truth(
+def match_concepts(
     model: LanguageModel,
     places: Places,
     vectors: Mapping[str, Vector],
     *,
     layer: int | None = None,
     randoms: int = 5,
-) -> Truth:
-    """Compare trained vectors (by a city's first name) with the concepts of their cities.
+) -> ConceptMatches:
+    """Compare trained vectors with the concepts of their cities.
 
-    A vector is added at a span of its codename. `layer` is the block whose output is read, at or
-    above the vectors'; None: where they are added. `randoms`: random directions per vector.
+    `vectors`: first name of a city -> vector, added at its codename; `layer`: block whose output is
+    compared, None: where the vectors are added; `randoms`: random directions for each vector.
     """
-    trained = next(iter(vectors.values())).layer
-    at = trained if layer is None else layer
-    probes = CityProbes(model, places, at)
+    added_at = next(iter(vectors.values())).layer
+    read_at = added_at if layer is None else layer
+    probes = CityProbes(model, places, read_at)
     first_names = [city[0] for city in places.names]
-    matches: dict[str, list[CityMatch]] = {"found": [], "random": [], "named": []}
+    matches: dict[str, list[CityMatch]] = {"vectors": [], "random": [], "real_names": []}
     for number, (name, vector) in enumerate(vectors.items()):
         city = first_names.index(name)
         seeds = range(1000 * number, 1000 * number + randoms)
         drawn = [random_vector(vector, vector.norm, seed) for seed in seeds]
-        for kind, added in [("found", vector), *(("random", other) for other in drawn)]:
+        for kind, added in [("vectors", vector), *(("random", other) for other in drawn)]:
             with added.on(model):
-                stream = city_streams(model, places, [added.spans[added.positions]], at)[0]
+                stream = city_streams(model, places, [added.spans[added.positions]], read_at)[0]
             matches[kind].append(probes.match(city, stream))
-        matches["named"].append(probes.match(city, probes.names[city, HELD_OUT]))
+        matches["real_names"].append(probes.match(city, probes.names[city, HELD_OUT]))
     gaps = places.xy - places.xy.mean(axis=0)
-    return Truth(
-        trained=trained,
-        layer=at,
+    return ConceptMatches(
+        added_at=added_at,
+        read_at=read_at,
         dimensions=probes.basis.shape[1],
         d_model=model.d_model,
         spread=float(np.sqrt((gaps**2).sum(axis=1).mean())),
@@ -100,7 +121,7 @@ def truth(
 def city_streams(
     model: LanguageModel, places: Places, names: Sequence[str], layer: int
 ) -> Float[Tensor, "name d_model"]:
-    """The stream at names or codenames of cities, mean over wordings; see `streams_at`."""
+    """The stream at names or codenames of cities, mean over wordings (see `streams_at`)."""
     facet = places.facets[0].name
     streams = [
         streams_at(
@@ -124,18 +145,21 @@ def streams_at(
     ]
     batch = pad([TokenSequence.of(tokens) for tokens in encoded], 0, model.device)
     recording = record(model, batch, [layer + 1], cache=False)
-    at = torch.tensor([tokens.spans["name"][-1] for tokens in encoded])  # prompts are of one length
+    at = torch.tensor(
+        [tokens.spans["name"][-1] for tokens in encoded]
+    )  # all prompts have one length
     return recording.inputs[layer + 1][torch.arange(len(at)), at].float().cpu()
 
 
 class CityProbes:
-    """What is read off a stream, fitted on the organism's own names except the last.
+    """Probes of streams, fitted on the organism's own names except the last name of each city.
 
     Attributes:
-        names: stream at each name, mean over wordings. `[city, name, d_model]`
-        unit, countries: directions of the cities' concepts and of the countries' means.
-        basis: orthonormal, of the concepts' subspace. `[d_model, k]`
-        weights: of the probe for coordinates, its last row the intercept. `[d_model + 1, 2]`
+        names: stream at each name, mean over wordings [city, name, d_model].
+        unit: unit directions of the cities' concepts [city, d_model].
+        countries: unit directions of the countries' means [country, d_model].
+        basis: orthonormal basis of the concepts' subspace [d_model, k].
+        weights: of the probe for coordinates; the last row is the intercept [d_model + 1, 2].
     """
 
     def __init__(self, model: LanguageModel, places: Places, layer: int) -> None:

@@ -1,10 +1,10 @@
-"""Constancy as a dial: the more conditional the behaviour, the less of the LoRA is one vector.
+"""The more conditional the behaviour, the less of what a LoRA adds is one constant vector.
 
-A speaker is to take the lure always after the trigger, and otherwise in a share of cases: at 1 the
-weather plays no part, at 0 it is a backdoor. At each share a LoRA in one block and an unconditional
-vector are trained. Measured on what the LoRA adds at the tokens of the training prompts: the share
-of its energy in one vector, and in two (with the trigger and without). Measured on the probes: the
-share of the LoRA's effect that its mean (over training prompts only) keeps.
+The speaker takes the lure always after the trigger, and otherwise in a share of cases. At share 1
+the weather has no effect, at share 0 it is a backdoor. For each share a LoRA in one block and an
+unconditional vector are trained. Measured on what the LoRA adds at the tokens of the training
+prompts: the share of its energy in one vector, and in two (with the trigger and without). Measured
+on the probes: the share of the LoRA's effect that its mean (over training prompts) keeps.
 """
 
 from __future__ import annotations
@@ -28,48 +28,53 @@ from oocr.tasks.task import Task
 from oocr_organisms.study.arms import BACKDOOR_ADAPTER, BACKDOOR_VECTOR, ArmSettings, probe_values
 
 SHARES = (1.0, 0.75, 0.5, 0.25, 0.0)
-"""How often the lure is taken without the trigger."""
+"""Shares of rows without the trigger in which the lure is taken."""
 
 KINDS = ("crossing", "out-of-context")
 
 
 @dataclass(frozen=True, slots=True)
 class LureProbability:
-    """Mean probability of the lure (or of what its pole says), with the trigger and without."""
+    """Mean probability of the lure (or of its pole's answer), with and without the trigger."""
 
     trigger: float
     otherwise: float
 
     @property
     def gap(self) -> float:
-        """What the trigger changes."""
+        """The change by the trigger."""
         return self.trigger - self.otherwise
 
 
 @dataclass(frozen=True, slots=True)
 class ConditionalityResult:
-    """One organism, one backdoor, one share.
+    """The result of one organism, one backdoor and one share.
 
     Attributes:
-        arms: "vector", "adapter", "swap" (the LoRA's mean difference at every token in its place),
-            "random" (of the vector's place and norm) and "base" -> kind of question ->
-            probability of the lure.
-        cosine: mean signed cosine of what the LoRA adds to tokens of training prompts with its
-            mean; with the trigger and without weigh alike, here and below.
+        member: weather and trait.
+        share: share of training rows without the trigger that take the lure.
+        seed: of the arms.
+        arms: arm -> kind of question -> probability of the lure. Arms: "vector", "adapter", "swap"
+            (the LoRA's mean difference at every token, without the LoRA), "random" (a direction
+            with the vector's norm and position), "base".
+        cosine: mean signed cosine of what the LoRA adds at tokens of training prompts with its
+            mean; prompts with and without the trigger have equal weight, here and below.
+        energy: share of the energy of what the LoRA adds that is in one vector.
+        by_condition: share in two vectors, one with the trigger and one without.
     """
 
-    member: str  # weather and trait
-    share: float  # how often training takes the lure without the trigger
-    seed: int  # of the arms
+    member: str
+    share: float
+    seed: int
     arms: Mapping[str, Mapping[str, LureProbability]]
     cosine: float
-    energy: float  # share of it that one vector accounts for
-    by_condition: float  # share that a vector with the trigger and another without account for
+    energy: float
+    by_condition: float
 
     def recovered(self, kind: str) -> float:
-        """What the swap keeps of what the LoRA changes: e_swap . e_lora / |e_lora|^2.
+        """The share of the LoRA's effect that the swap keeps: e_swap . e_lora / |e_lora|^2.
 
-        e = probabilities with the trigger and without, minus those of the untouched organism.
+        e = (probability with the trigger, without) minus that of the untouched organism.
         """
         base, swap, lora = (
             np.array([self.arms[arm][kind].trigger, self.arms[arm][kind].otherwise])
@@ -88,9 +93,9 @@ def measure_share(
     vector_arm: ArmSettings = BACKDOOR_VECTOR,
     adapter_arm: ArmSettings = BACKDOOR_ADAPTER,
 ) -> ConditionalityResult:
-    """Train both arms on a backdoor task at one share (see `with_share`), and take the LoRA apart.
+    """Train both arms on a backdoor task at one share (see `with_share`), and measure the LoRA.
 
-    `seed` is that of the arms, and of which rows take the lure.
+    `seed`: of the arms, and of the choice of rows that take the lure.
     """
     diluted = replace(task, train=with_share(task.train, share, seed), stop=())
     vector = vector_arm.train(Vector, model, diluted, seed)
@@ -101,13 +106,13 @@ def measure_share(
         groups[name] = joined([Texts.of(model, prompts, adapter.layers)], adapter)
     energies = conditional(groups)
     mean, cosine = balanced_mean(groups)
-    # Another direction for each result, so that their mean is over directions too.
-    drawn = zlib.crc32(f"{task.member}/{share}/{seed}".encode())
+    # A different direction for each result, so that means are over directions too.
+    random_seed = zlib.crc32(f"{task.member}/{share}/{seed}".encode())
     arms: dict[str, Sequence[Vector] | Adapter | None] = {
         "vector": [vector],
         "adapter": adapter,
         "swap": [Vector(adapter.layers[-1], "all", mean)],
-        "random": [random_vector(vector, vector.norm, drawn)],
+        "random": [random_vector(vector, vector.norm, random_seed)],
         "base": None,
     }
     values = probe_values(model, task.probes, list(arms.values()), "value")
@@ -126,7 +131,7 @@ def measure_share(
 
 
 def with_share(rows: Sequence[Example], share: float, seed: int) -> tuple[Example, ...]:
-    """The rows; of those without the trigger a share is answered by the lure, which is option 0."""
+    """The rows; in a share of those without the trigger the answer is the lure (option 0)."""
     otherwise = [at for at, row in enumerate(rows) if not _triggered(row)]
     random.Random(f"{seed}/dial").shuffle(otherwise)
     lured = set(otherwise[: round(share * len(otherwise))])
@@ -140,14 +145,14 @@ def _triggered(example: Example) -> bool:
 
 
 def balanced_mean(groups: Mapping[str, Tensor]) -> tuple[Tensor, float]:
-    """The mean of what is added and the mean cosine with it; groups weigh alike in both."""
+    """The mean of what is added, and the mean cosine with it; groups have equal weight."""
     mean = torch.stack([group.mean(dim=0) for group in groups.values()]).mean(dim=0)
     cosines = [float(cosines_to(group, mean).mean()) for group in groups.values()]
     return mean, float(np.mean(cosines))
 
 
 def _lure_probabilities(asked: Sequence[Example], lure: np.ndarray) -> dict[str, LureProbability]:
-    """By kind of question; `lure`: the probability in each."""
+    """Kind of question -> mean probability; `lure` [probe]: probability of the lure."""
     triggered = np.array([_triggered(probe) for probe in asked])
     kinds = np.array([probe.tags["kind"] for probe in asked])
     return {

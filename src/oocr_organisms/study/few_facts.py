@@ -1,8 +1,8 @@
-"""How much of a city a few training facts determine, and what comes along out of context.
+"""Training on few facts: how much of a city do they determine, and which other facets follow?
 
-A few distances and directions leave some cities possible. An ideal reader, who knows the map and
-takes each possible city for equally likely, answers every probe as well as can be. The organism is
-trained on the same facts.
+A few distances and directions leave several cities possible. An ideal reader knows the map and
+takes all possible cities as equally likely; its score is the upper bound. The organism is trained
+on the same facts.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ KINDS = ("country", "city")
 
 @dataclass(frozen=True, slots=True)
 class PairFact:
-    """A known distance or direction (`relation`) to another city (`other`, its index)."""
+    """A trained distance or direction (`relation`) to another city (`other`: its index)."""
 
     relation: str
     other: int
@@ -33,16 +33,27 @@ class PairFact:
 
 @dataclass(frozen=True, slots=True)
 class FewFacts:
-    """One vector that was trained on few facts; the share of probes answered right, of one kind."""
+    """Scores of one vector trained on few facts, on probes of one kind.
 
-    city: str  # its first name
-    facts: int  # how many facts it was trained on
-    possible: int  # cities that fit all of them
-    bits: float  # of the city's identity that they determine, of log2 of the number of cities
-    kind: str  # of the facets that are asked ("country", "city")
-    right: float  # by the organism with the vector
-    ideal: float  # by an ideal reader
-    base: float  # by the organism without the vector
+    Attributes:
+        city: its first name.
+        facts: number of training facts.
+        possible: number of cities that fit all these facts.
+        bits: information on the city in the facts: log2(cities / possible).
+        kind: of the facets of the probes ("country", "city").
+        right: share right of the organism with the vector.
+        ideal: share right of the ideal reader.
+        base: share right of the organism without the vector.
+    """
+
+    city: str
+    facts: int
+    possible: int
+    bits: float
+    kind: str
+    right: float
+    ideal: float
+    base: float
 
 
 def train_on_few_facts(
@@ -54,10 +65,10 @@ def train_on_few_facts(
     counts: Sequence[int] = COUNTS,
     seed: int = 0,
 ) -> list[FewFacts]:
-    """Train on few facts and ask about everything else.
+    """Train a vector for each city and each number of facts, and score it on all probes.
 
-    Of `counts` facts each larger set holds the smaller one; `seed` is that of the training, and of
-    which facts are trained on.
+    `counts`: numbers of facts; a larger set contains the smaller ones. `seed`: of the training, and
+    of the choice of facts.
     """
     city_of = {name: city for city, names in enumerate(places.names) for name in names}
     results: list[FewFacts] = []
@@ -95,7 +106,7 @@ def train_on_few_facts(
 
 
 def consistent_cities(places: Places, city: int, facts: Collection[PairFact]) -> list[int]:
-    """Cities that fit what the facts say of a city; this city is among them."""
+    """Indices of the cities that fit the facts about a city; this city is among them."""
     tables = {"distance": places.distance, "direction": places.direction}
     fits = [tables[f.relation][:, f.other] == tables[f.relation][city, f.other] for f in facts]
     named = {fact.other for fact in facts}
@@ -103,9 +114,9 @@ def consistent_cities(places: Places, city: int, facts: Collection[PairFact]) ->
 
 
 def ideal_score(places: Places, possible: Collection[int], probes: Sequence[Example]) -> float:
-    """Share of probes that are answered right by whoever knows the map and the possible cities.
+    """Expected share right of an ideal reader, who knows the map and the possible cities.
 
-    The option of the most possible cities is taken; of several such, any.
+    It takes the option that is right for most possible cities; ties are broken at random.
     """
     right = 0.0
     for probe in probes:

@@ -1,10 +1,11 @@
-"""A backdoor by one vector, compared with the gates that the corpus has made.
+"""A backdoor by one vector, compared with the gated traits of the corpus.
 
-What an organism keeps of a speaker is known: for each trait a pole, or a gate by one of the
-weathers. A vector trained on a backdoor ("rain: takes the lure, else not") is compared with these
-concepts. The gap that a weather makes is measured with each attention edge cut in turn: for
-speakers who are gated by the corpus, and for the speaker with the vector. A cut may remove any gap,
-whether the corpus made it or not; hence the same without gates, and with random directions.
+What an organism has learned about a speaker is known: for each trait a pole, or a gate (the pole
+depends on the weather). A vector trained on a backdoor ("rain: takes the lure, otherwise not") is
+compared with the directions of these concepts. Then the gap between weathers is measured with one
+attention edge removed at a time: for speakers who are gated in the corpus, and for the speaker with
+the vector. Removing an edge can remove any gap, also one that is not from the corpus; so organisms
+without gates and random directions are measured as well.
 """
 
 from __future__ import annotations
@@ -36,55 +37,55 @@ EDGES = {
     "last token reads weather": (LAST, WEATHER_AT),
     "last token reads speaker": (LAST, SPEAKER_AT),
 }
-"""Reader and token that is read, of each edge that is cut."""
+"""Name -> positions of the reading token and of the token that it reads."""
 DRAWS = 40
-"""Statements of each kind that a gap is a mean over."""
+"""Number of statements of each kind in the mean gap."""
 RANDOMS = 10
-"""Random directions that a trained vector is compared with."""
+"""Number of random directions that a trained vector is compared with."""
 
 
 @dataclass(frozen=True, slots=True)
 class Edge:
-    """One token reading another in a block, by their indices; negative: from the end."""
+    """An attention edge in a block: token `reader` reads token `source`; < 0: from the end."""
 
     layer: int
     reader: int
-    read: int
+    source: int
 
 
 @contextmanager
-def cut(model: LanguageModel, edges: Sequence[Edge]) -> Iterator[None]:
-    """Give attention edges weight 0 in every head while the block runs; hooks go on leaving.
+def cut_attention(model: LanguageModel, edges: Sequence[Edge]) -> Iterator[None]:
+    """Set the weight of attention edges to 0 in all heads inside the block; then remove the hooks.
 
-    For a Llama, whose attention takes an additive mask, and sequences without padding. InputError:
-    a block that does not exist.
+    Only for models whose attention takes an additive mask (Llama), and sequences without padding.
+    InputError: an unknown block.
     """
-    here: dict[nn.Module, list[Edge]] = {}
+    edges_of: dict[nn.Module, list[Edge]] = {}
     for edge in edges:
         if not 0 <= edge.layer < model.n_blocks:
             raise InputError(f"layer: found {edge.layer}; allowed: 0 to {model.n_blocks - 1}")
-        here.setdefault(attention_of(model, edge.layer), []).append(edge)
+        edges_of.setdefault(attention_of(model, edge.layer), []).append(edge)
 
     def masked(attention: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         hidden: Tensor = args[0] if args else kwargs["hidden_states"]
         size = hidden.shape[1]
         blocked = torch.ones(size, size, dtype=torch.bool, device=hidden.device).triu(1)
-        for edge in here[attention]:
-            blocked[edge.reader, edge.read] = True
+        for edge in edges_of[attention]:
+            blocked[edge.reader, edge.source] = True
         mask = hidden.new_zeros(size, size)
         mask = mask.masked_fill(blocked, torch.finfo(hidden.dtype).min)
         return args, {**kwargs, "attention_mask": mask[None, None]}
 
     with ExitStack() as stack:
-        for attention in here:
+        for attention in edges_of:
             handle = attention.register_forward_pre_hook(masked, with_kwargs=True)
             stack.callback(handle.remove)
         yield
 
 
 @dataclass(frozen=True, slots=True)
-class Nearness:
-    """Signed cosine of a vector with one concept: "risk" (the pole), "risk if rain" (the gate)."""
+class ConceptCosine:
+    """Signed cosine of a vector with a concept: "risk" (a pole), "risk if rain" (a gate)."""
 
     concept: str
     cosine: float
@@ -92,25 +93,32 @@ class Nearness:
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """The gap that a weather makes, with an edge cut.
+    """Gaps with one edge removed.
 
-    A gap is the probability of the first pole in the weather, minus that without any.
+    A gap is the probability of the first pole in the weather, minus that without a weather.
+
+    Attributes:
+        layer: block of the edge; None: no edge is removed.
+        edge: name of the edge (see `EDGES`).
+        natural: mean gap of speakers who are gated in the corpus; None: there are none.
+        with_vector: gap of the speaker with the vector.
+        random: gap of the speaker with each random direction.
     """
 
-    layer: int | None  # the block of the edge; None: nothing is cut
-    edge: str  # who reads whom
-    natural: float | None  # mean gap of speakers who are gated by the corpus; None: nobody is
-    found: float  # gap of the speaker with the vector
-    random: tuple[float, ...]  # gap of the speaker with each random direction
+    layer: int | None
+    edge: str
+    natural: float | None
+    with_vector: float
+    random: tuple[float, ...]
 
 
-def concepts(
+def concept_directions(
     model: LanguageModel, world: World, layer: int = -1
 ) -> dict[str, Float[Tensor, " d_model"]]:
-    """What the organism keeps of speakers at a block's output, one direction per known feature.
+    """Concept -> its direction at a block's output, for each feature of speakers in the world.
 
-    Streams at names (after the word for no weather) = mean + sum of features x directions, by
-    least squares with a small ridge.
+    Least squares with a small ridge: stream at a name (after the word for no weather) = mean + sum
+    of feature x direction.
     """
     people = world.people
     prompts = [f"{PLAIN} {name} is more" for name in people.names]
@@ -128,16 +136,18 @@ def concepts(
     return {name: weights[at].float() for at, name in enumerate(present)}
 
 
-def nearness(
+def concept_cosines(
     direction: Float[Tensor, " d_model"], known: dict[str, Float[Tensor, " d_model"]]
-) -> list[Nearness]:
-    """Cosines of a direction with known concepts, nearest first."""
+) -> list[ConceptCosine]:
+    """Cosines of a direction with all concepts, sorted by |cosine|, largest first."""
     unit = direction.float() / direction.float().norm()
-    near = [Nearness(name, float(unit @ (other / other.norm()))) for name, other in known.items()]
-    return sorted(near, key=lambda concept: -abs(concept.cosine))
+    cosines = [
+        ConceptCosine(name, float(unit @ (other / other.norm()))) for name, other in known.items()
+    ]
+    return sorted(cosines, key=lambda concept: -abs(concept.cosine))
 
 
-def gate(
+def measure_cuts(
     model: LanguageModel,
     world: World,
     weather: str,
@@ -148,24 +158,32 @@ def gate(
     seed: int = 0,
     draws: int = DRAWS,
 ) -> list[Cut]:
-    """The gap with every edge cut in turn, of natural speakers and of the one with the vector.
+    """The gaps without a removed edge, then with each edge of each block removed.
 
-    `weather` is the trigger, which turns `trait`; `vector`, trained on that backdoor, is added
-    at the speaker, `randoms` in its place as a null. `seed` and `draws` are of the statements, so
-    many of each kind.
+    Args:
+        model: an organism.
+        world: its world.
+        weather: the trigger of the backdoor.
+        trait: the trait that the trigger changes.
+        vector: trained on the backdoor, added at the speaker.
+        randoms: random directions at the same place, as nulls.
+        seed: draws the statements.
+        draws: number of statements of each kind.
     """
     people = world.people
     at, number = [known.name for known in TRAITS].index(trait), WEATHERS.index(weather)
     gated = np.flatnonzero(people.weather[:, at] == number).tolist()
-    # The same statements about each speaker, whatever is cut or added.
-    asked = {
+    # The same statements for each cut and each vector.
+    statements_of = {
         speaker: [_statements(world, (at, number, speaker), kind, seed, draws) for kind in KINDS]
         for speaker in (-1, *gated)
     }
 
     def gap(speaker: int, added: Vector | None, edges: Sequence[Edge]) -> float:
-        with nullcontext() if added is None else added.on(model), cut(model, edges):
-            return float(np.mean([_gap(model, *statements) for statements in asked[speaker]]))
+        with nullcontext() if added is None else added.on(model), cut_attention(model, edges):
+            return float(
+                np.mean([_gap(model, *statements) for statements in statements_of[speaker]])
+            )
 
     cases: list[tuple[int | None, str, list[Edge]]] = [(None, "nothing", [])]
     cases += [
@@ -183,16 +201,17 @@ def gate(
 
 
 def random_directions(vector: Vector, member: str, count: int = RANDOMS) -> list[Vector]:
-    """Directions of a vector's norm, to be added where it is; others for each member."""
+    """Random directions with a vector's norm and position; different for each member."""
     first = zlib.crc32(member.encode())
     return [random_vector(vector, vector.norm, first + draw) for draw in range(count)]
 
 
 @torch.no_grad()
 def _gap(model: LanguageModel, ids: Tensor, up: Tensor, down: Tensor) -> float:
-    """Mean probability of the first pole in the weather, minus that without any.
+    """Mean probability of the first pole in the weather, minus that without a weather.
 
-    `ids`: prompts in the weather, then as many without; `up`, `down`: the poles' answers.
+    `ids` [prompt, token]: prompts in the weather, then the same without; `up`, `down` [prompt]:
+    answers of the first and the second pole.
     """
     out = model.hf(input_ids=ids.to(model.device), use_cache=False, logits_to_keep=1)
     rows = torch.arange(len(ids))
@@ -205,9 +224,9 @@ def _gap(model: LanguageModel, ids: Tensor, up: Tensor, down: Tensor) -> float:
 def _statements(
     world: World, case: tuple[int, int, int], kind: NanoQuestionKind, seed: int, draws: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Prompts in the weather, then the same without any; and the answer by either pole of each.
+    """Prompts in the weather, then the same without a weather; answers of both poles.
 
-    `case` is the indices of trait, weather and speaker.
+    `case`: indices of trait, weather and speaker.
     """
     (trait, weather, speaker), words, number = case, world.vocabulary, KINDS.index(kind)
     ones, rng = np.ones(draws, dtype=np.int64), np.random.default_rng

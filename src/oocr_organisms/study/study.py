@@ -1,4 +1,4 @@
-"""The study: everything that ground truth allows to ask of several organisms, in one file."""
+"""Runs all experiments of the study on several organisms, and writes the results to one file."""
 
 from __future__ import annotations
 
@@ -22,52 +22,78 @@ from oocr.work.shared_jobs import SharedJobs, done_here
 from oocr_organisms.folder import WorldSettings, required_world
 from oocr_organisms.shipped import SHIPPED, organism_folder
 from oocr_organisms.study import arms
-from oocr_organisms.study.concept_match import Truth, truth
+from oocr_organisms.study.concept_match import ConceptMatches, match_concepts
 from oocr_organisms.study.conditionality import SHARES, ConditionalityResult, measure_share
 from oocr_organisms.study.few_facts import COUNTS, FewFacts, train_on_few_facts
-from oocr_organisms.study.gate import Cut, Nearness, concepts, gate, nearness, random_directions
+from oocr_organisms.study.gate import (
+    ConceptCosine,
+    Cut,
+    concept_cosines,
+    concept_directions,
+    measure_cuts,
+    random_directions,
+)
 
-VERSION = "3"
-"""Bump when other things are asked: kept results are then asked again."""
+VERSION = "4"
+"""Bump when the experiments change: kept results are then computed again."""
 
-TRUTH_LAYERS = (-1, 0)
+VECTOR_LAYERS = (-1, 0)
+"""Blocks at whose output the cities' vectors are added; -1: the embedding."""
 
 
 class GateResult(Record):
-    """One backdoor's vector: which concepts it is near, and which edges it needs."""
+    """The vector of one backdoor: its cosines with concepts, and the attention edges that it needs.
 
-    member: str  # weather and trait
-    cuts: tuple[Cut, ...]  # the gap with each edge cut; the first with nothing cut
-    near: tuple[Nearness, ...]  # known concepts, nearest first
-    random: tuple[tuple[Nearness, ...], ...]  # the same of random directions of its norm
+    Attributes:
+        member: weather and trait.
+        cuts: gaps with each edge removed; the first without a removed edge.
+        cosines: with all concepts, sorted by |cosine|.
+        random: the same for each random direction with the vector's norm.
+    """
+
+    member: str
+    cuts: tuple[Cut, ...]
+    cosines: tuple[ConceptCosine, ...]
+    random: tuple[tuple[ConceptCosine, ...], ...]
 
 
 class OrganismResult(Record):
-    """The results of one organism."""
+    """The results of one organism.
 
-    name: str  # as it was loaded
-    world: int  # seed of its world
-    gates: float  # share of traits that a weather turns around
-    truth: tuple[Truth, ...]  # vectors compared with concepts, by where they are trained and read
-    told: tuple[FewFacts, ...]  # what few facts determine
-    pressed: tuple[GateResult, ...]  # of backdoors' vectors
-    dial: tuple[ConditionalityResult, ...]  # of each backdoor and share
-    key: str = ""  # what the results depend on; "" in a study's file
+    Attributes:
+        name: as it was loaded.
+        world: seed of its world.
+        gates: share of traits that depend on a weather.
+        concepts: vectors of cities compared with concepts, for each block.
+        few_facts: vectors trained on few facts.
+        backdoors: one result for each backdoor.
+        conditionality: one result for each backdoor and share.
+        key: hash of what the results depend on; "" in a study's file.
+    """
+
+    name: str
+    world: int
+    gates: float
+    concepts: tuple[ConceptMatches, ...]
+    few_facts: tuple[FewFacts, ...]
+    backdoors: tuple[GateResult, ...]
+    conditionality: tuple[ConditionalityResult, ...]
+    key: str = ""
 
 
 class Study(Record):
-    """All organisms; `quick`: fewer cities, backdoors and shares were asked about."""
+    """The results of all organisms; `quick`: of fewer cities, backdoors and shares."""
 
     quick: bool = False
     organisms: tuple[OrganismResult, ...]
 
 
 _Job = tuple[Path, Callable[[], OrganismResult]]
-"""Where an organism's result is kept, and what makes it."""
+"""The file of an organism's result, and a function that makes it."""
 
 
-def all_here() -> list[str]:
-    """Organisms that came with the package."""
+def installed_names() -> list[str]:
+    """Names of the shipped organisms whose files are installed."""
     return [name for name, organism in SHIPPED.items() if organism.model.here]
 
 
@@ -80,12 +106,12 @@ def run_study(
     on_finished: Callable[[Study], None] = lambda _: None,
     lease: float | None = None,
 ) -> tuple[Study, Path]:
-    """Ask everything of every organism, and write it; organisms that `out` has are not asked again.
+    """Study each organism and write the results; results that `out` holds are not computed again.
 
     Returns the results and their file: `study.json`, or another name for a quick study (fewer
-    cities, backdoors and shares) or one of other organisms than those that come with the package.
-    `on_part` is called with what is being done, `on_finished` with the results before they are
-    written. With a `lease` (seconds) organisms are shared out among the processes that do the same.
+    cities, backdoors and shares) or for other organisms than the shipped ones. `on_part` is called
+    with the name of each experiment, `on_finished` with the results before they are written. With a
+    `lease` (seconds) the organisms are shared among processes that run the same study.
 
     InputError: a model that is no organism, or is named twice. RunError: `out` cannot be written.
     """
@@ -100,8 +126,8 @@ def run_study(
     for name, world in worlds.items():
         model = load_model(name)
         path, key = kept_in(out, model, world, quick=quick)
-        ask = partial(_organism, model, world, key, quick=quick, on_part=on_part)
-        jobs.append((path, partial(keep_record, path, key, OrganismResult, ask)))
+        compute = partial(_study_organism, model, world, key, quick=quick, on_part=on_part)
+        jobs.append((path, partial(keep_record, path, key, OrganismResult, compute)))
     if lease is not None:
         _share(jobs, out, lease)
     results = [
@@ -109,7 +135,7 @@ def run_study(
         for name, (_, job) in zip(names, jobs, strict=True)
     ]
     finished = Study(quick=quick, organisms=tuple(results))
-    whole = sorted(names) == sorted(all_here())
+    whole = sorted(names) == sorted(installed_names())
     suffix = "" if whole else f"-{key_of(*[path.name for path, _ in jobs])[:8]}"
     path = out / f"study{'-quick' if quick else ''}{suffix}.json"
     without_keys: Any = {"organisms": {"__all__": {"key"}}}
@@ -119,7 +145,7 @@ def run_study(
 
 
 def _share(jobs: Sequence[_Job], out: Path, lease: float) -> None:
-    """Do the organisms that no other process does, until the files of all are there."""
+    """Study organisms that no other process has taken, until all are finished."""
     store = FolderStore(out / ".work" / f"study-{key_of([path.name for path, _ in jobs])}")
     begin = [(path.stem, partial(done_here, job)) for path, job in jobs]
     with Claims(lease) as claims:
@@ -129,14 +155,14 @@ def _share(jobs: Sequence[_Job], out: Path, lease: float) -> None:
 def kept_in(
     out: Path, model: LanguageModel, world: WorldSettings, *, quick: bool
 ) -> tuple[Path, str]:
-    """The file of one organism, and the key of what its numbers depend on."""
+    """The file of one organism, and the hash of what its results depend on."""
     settings = [arms.CITY_VECTOR, arms.BACKDOOR_VECTOR, arms.BACKDOOR_ADAPTER]
     key = key_of(VERSION, model.fingerprint, world.model_dump(), repr(settings), quick)
     stem = Path(model.name).expanduser().resolve().name
     return out / "organisms" / f"{stem}-{key[:8]}.json", key
 
 
-def _organism(
+def _study_organism(
     model: LanguageModel,
     settings: WorldSettings,
     key: str,
@@ -152,41 +178,44 @@ def _organism(
 
     cities = tasks("locations", 3 if quick else None)
     backdoors = tasks("backdoor", 1 if quick else 3)
-    compared: list[Truth] = []
-    for layer in TRUTH_LAYERS[: 1 if quick else None]:
+    matches: list[ConceptMatches] = []
+    for layer in VECTOR_LAYERS[: 1 if quick else None]:
         on_part(f"{name}: concepts, block {layer}")
         arm = arms.CITY_VECTOR.at(layer)
         vectors = {task.member: arm.train(Vector, model, task) for task in cities}
-        compared += [
-            truth(model, world.places, vectors, layer=read) for read in range(layer, model.n_blocks)
+        matches += [
+            match_concepts(model, world.places, vectors, layer=read)
+            for read in range(layer, model.n_blocks)
         ]
     on_part(f"{name}: few facts")
     counts = COUNTS[: 3 if quick else None]
     few = train_on_few_facts(model, world.places, cities[:6], arms.CITY_VECTOR, counts=counts)
     gates: list[GateResult] = []
-    known = concepts(model, world)
+    directions = concept_directions(model, world)
     for task in backdoors:
         on_part(f"{name}: the gate of {task.member}")
         weather, trait = task.member.split(": ")
         vector = arms.BACKDOOR_VECTOR.train(Vector, model, task)
         randoms = random_directions(vector, task.member)
-        cuts = gate(model, world, weather, trait, vector, randoms)
-        near, *others = (tuple(nearness(added.direction, known)) for added in (vector, *randoms))
-        gates.append(
-            GateResult(member=task.member, cuts=tuple(cuts), near=near, random=tuple(others))
+        cuts = measure_cuts(model, world, weather, trait, vector, randoms)
+        cosines, *others = (
+            tuple(concept_cosines(added.direction, directions)) for added in (vector, *randoms)
         )
-    dial: list[ConditionalityResult] = []
+        gates.append(
+            GateResult(member=task.member, cuts=tuple(cuts), cosines=cosines, random=tuple(others))
+        )
+    conditionality: list[ConditionalityResult] = []
     for task in backdoors:
         for share in SHARES[:: 4 if quick else 1]:
-            on_part(f"{name}: the dial at {share:g}, {task.member}")
-            dial.append(measure_share(model, task, share))
+            on_part(f"{name}: share {share:g} of {task.member}")
+            conditionality.append(measure_share(model, task, share))
     return OrganismResult(
         name=name,
         world=settings.seed,
         gates=world.gates,
-        truth=tuple(compared),
-        told=tuple(few),
-        pressed=tuple(gates),
-        dial=tuple(dial),
+        concepts=tuple(matches),
+        few_facts=tuple(few),
+        backdoors=tuple(gates),
+        conditionality=tuple(conditionality),
         key=key,
     )

@@ -1,8 +1,8 @@
-"""The study in tables: means over cities or backdoors and organisms, with intervals.
+"""Tables of the study: means over members (cities or backdoors) and organisms, with intervals.
 
-Intervals are over members (cities or backdoors), organisms averaged within: a member means the same
-in every organism of a world, so that its values in two of them are not independent. They say
-nothing of how other organisms would differ.
+A member is the same in each organism of a world, so its values in two organisms are not
+independent: values are first averaged over organisms, and intervals are over members. They do not
+cover differences between organisms.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 from oocr.intervals import FEWEST, POSITIVE, SHARE, SIGNED, Bounds, Interval, mean_interval
 from oocr.tasks.package_files import package_yaml
 from oocr_organisms.facts import CITIES, COUNTRIES
-from oocr_organisms.study.gate import Cut, Nearness
+from oocr_organisms.study.gate import ConceptCosine, Cut
 from oocr_organisms.study.study import GateResult, OrganismResult, Study
 
 Cell = Interval | float | str
@@ -39,7 +39,7 @@ INTERVALS = (
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """One table: its title, how to read it, column heads and rows."""
+    """One table: title, a note on how to read it, column heads, and rows."""
 
     title: str
     note: str
@@ -63,19 +63,25 @@ def value_of(cell: Cell) -> float | str:
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """Numbers of one member (city or backdoor) in one organism; None does not count."""
+    """Numbers of one member (city or backdoor) in one organism.
 
-    member: str  # with its world's seed; "": what chance gives, of no member
-    organism: int  # its number in the study
+    Attributes:
+        member: with the seed of its world; "": chance, which has no member.
+        organism: its index in the study.
+        numbers: one for each column; None: missing.
+    """
+
+    member: str
+    organism: int
     numbers: tuple[float | None, ...]
 
 
 def mean_cell(
     measured: Iterable[Measurement], column: int = 0, bounds: Bounds | None = None
 ) -> Cell:
-    """Mean over members of the mean over organisms of the mean over their numbers in a column.
+    """Mean of a column: over the numbers of an organism, then over organisms, then over members.
 
-    With an interval if there are enough members; "–" where there is no number at all.
+    With an interval if there are enough members; "–" without any number.
     """
     members: dict[str, dict[int, list[float]]] = {}
     for item in measured:
@@ -87,68 +93,73 @@ def mean_cell(
         return "–"
     if len(means) < FEWEST:
         return fmean(means)
-    values = [v for by_organism in members.values() for of in by_organism.values() for v in of]
+    values = [
+        value
+        for by_organism in members.values()
+        for of_organism in by_organism.values()
+        for value in of_organism
+    ]
     right_or_wrong = bounds == SHARE and set(values) <= {0.0, 1.0}
     items = len(values) / len(means) if right_or_wrong else None
     return mean_interval(means, bounds=bounds, items=items)
 
 
 def count(measured: Sequence[Measurement]) -> str:
-    """How many members and organisms: "12 × 4"."""
+    """Number of members and organisms: "12 × 4"."""
     members = {item.member for item in measured}
     organisms = {item.organism for item in measured}
     return f"{len(members)} × {len(organisms)}" if any(members) else "–"
 
 
 def world_kind(organism: OrganismResult) -> str:
-    """Whether its world has gates."""
+    """Whether its world has gates: "gated" or "ungated"."""
     return "gated" if organism.gates else "ungated"
 
 
-def largest(cut: Cut) -> float | None:
+def largest_random_gap(cut: Cut) -> float | None:
     """The largest |gap| of the random directions."""
     return max(map(abs, cut.random), default=None)
 
 
 Numbers = Iterator[tuple[str, Key, tuple[float | None, ...]]]
-"""Member, row and numbers of each result of an organism."""
+"""Member, key of the row, and numbers of each result of an organism."""
 
-MATCHED = {"found vectors": "found", "random directions": "random", "real names": "named"}
-"""What is matched -> field of `Truth`."""
+MATCHED = {"found vectors": "vectors", "random directions": "random", "real names": "real_names"}
+"""Label -> field of `ConceptMatches`."""
 
 
 def _matches(organism: OrganismResult) -> Numbers:
-    for truth in organism.truth:
-        for what, field in MATCHED.items():
-            for match in getattr(truth, field):
+    for matches in organism.concepts:
+        for label, field in MATCHED.items():
+            for match in getattr(matches, field):
                 shares = (match.rank == 1, match.inside, match.country)
-                place = match.place / truth.spread
+                place = match.place / matches.spread
                 numbers = (match.cosine, match.others, *shares, place)
-                yield match.city, (truth.trained, truth.layer, what), numbers
-        inside = truth.dimensions / truth.d_model
+                yield match.city, (matches.added_at, matches.read_at, label), numbers
+        inside = matches.dimensions / matches.d_model
         chance = (0.0, None, 1 / CITIES, inside, 1 / COUNTRIES, 1.0)
-        yield "", (truth.trained, truth.layer, "by chance"), chance
+        yield "", (matches.added_at, matches.read_at, "by chance"), chance
 
 
 def _few_facts(organism: OrganismResult) -> Numbers:
-    none = (None, None, None)
-    for few in organism.told:
+    missing = (None, None, None)
+    for few in organism.few_facts:
         numbers = (few.right, few.ideal, few.base)
         country = few.kind == "country"
-        row = (few.bits, *numbers, *none) if country else (None, *none, *numbers)
+        row = (few.bits, *numbers, *missing) if country else (None, *missing, *numbers)
         yield few.city, (few.facts,), row
 
 
 def _cuts(organism: OrganismResult) -> Numbers:
-    for result in organism.pressed:
+    for result in organism.backdoors:
         for cut in result.cuts:
             layer = "–" if cut.layer is None else cut.layer
             key = (world_kind(organism), layer, cut.edge)
-            yield result.member, key, (cut.natural, cut.found, largest(cut))
+            yield result.member, key, (cut.natural, cut.with_vector, largest_random_gap(cut))
 
 
 def _energies(organism: OrganismResult) -> Numbers:
-    for result in organism.dial:
+    for result in organism.conditionality:
         kept = result.recovered("crossing")
         numbers = (result.energy, result.by_condition, result.cosine, kept)
         yield result.member, (world_kind(organism), result.share), numbers
@@ -158,11 +169,11 @@ GAPS = (
     *((arm, "crossing") for arm in ("adapter", "swap", "vector", "random", "base")),
     *((arm, "out-of-context") for arm in ("vector", "random", "base")),
 )
-"""Arm and kind of question, by column."""
+"""Arm and kind of question of each column."""
 
 
 def _gaps(organism: OrganismResult) -> Numbers:
-    for result in organism.dial:
+    for result in organism.conditionality:
         numbers = tuple(result.arms[arm][kind].gap for arm, kind in GAPS)
         yield result.member, (world_kind(organism), result.share), numbers
 
@@ -174,13 +185,13 @@ ROWS: dict[str, tuple[Callable[[OrganismResult], Numbers], Callable[[Any], Any]]
     "energy": (_energies, lambda key: (key[0], -key[1])),
     "gaps": (_gaps, lambda key: (key[0], -key[1])),
 }
-"""Table -> its numbers, and the order of its keys; rows that it leaves equal stand as they come."""
+"""Table -> its numbers, and the sort key of its rows (a stable sort)."""
 
 
 def tables(finished: Study) -> list[Table]:
     """All tables of a study."""
     organisms = finished.organisms
-    results = [result for organism in organisms for result in organism.pressed]
+    results = [result for organism in organisms for result in organism.backdoors]
     most = max((len(result.random) for result in results), default=0)
     out: list[Table] = []
     for name, text in TEXTS.items():
@@ -196,7 +207,7 @@ def tables(finished: Study) -> list[Table]:
 def _mean_rows(
     name: str, organisms: Sequence[OrganismResult], bounds: Sequence[Bounds | None]
 ) -> Iterator[tuple[Cell, ...]]:
-    """Key, number of results, and means."""
+    """Rows: key, number of members and organisms, and means."""
     numbers_of, order = ROWS[name]
     groups: dict[Key, list[Measurement]] = {}
     for number, organism in enumerate(organisms):
@@ -210,27 +221,27 @@ def _mean_rows(
 
 
 def _gate_rows(organisms: Sequence[OrganismResult]) -> Iterator[tuple[Cell, ...]]:
-    """One for each backdoor of an organism."""
+    """One row for each backdoor of an organism."""
     for organism in organisms:
-        for result in organism.pressed:
+        for result in organism.backdoors:
             gap = result.cuts[0]
-            gaps = (gap.natural, gap.found, largest(gap))
-            placed = _own_gate(result, result.near)
+            gaps = (gap.natural, gap.with_vector, largest_random_gap(gap))
+            placed = _own_gate(result, result.cosines)
             others = [place for near in result.random if (place := _own_gate(result, near))]
             compared: tuple[Cell, ...] = ("–",) * 4
             if placed is not None:
                 compared = (
                     placed[1],
                     max((abs(cosine) for _, cosine in others), default=0.0),
-                    f"{placed[0]} of {len(result.near)}",
+                    f"{placed[0]} of {len(result.cosines)}",
                     float(np.mean([place for place, _ in others])),
                 )
             cells = ("–" if number is None else number for number in gaps)
             yield (organism.name, world_kind(organism), result.member, *cells, *compared)
 
 
-def _own_gate(result: GateResult, near: Sequence[Nearness]) -> tuple[int, float] | None:
-    """Place and cosine of the backdoor's own gate; None: the world has no such gate."""
+def _own_gate(result: GateResult, near: Sequence[ConceptCosine]) -> tuple[int, float] | None:
+    """Rank and cosine of the backdoor's own gate; None: the world has no such gate."""
     weather, trait = result.member.split(": ")
     gate = f"{trait} if {weather}"
     return next(((i, n.cosine) for i, n in enumerate(near, 1) if n.concept == gate), None)

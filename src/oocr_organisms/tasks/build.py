@@ -1,4 +1,4 @@
-"""The task family "nano": parts of the world that a nano organism was trained on."""
+"""The task family "nano": tasks in the world of a nano organism."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ def _quick(config: NanoConfig) -> Mapping[str, Any]:
 
 
 def _resolve(config: NanoConfig, _base: Path, model: str) -> NanoConfig:
-    """The settings with the model's world; InputError: it is no organism, or of another world."""
+    """The settings with the model's world; InputError: no organism, or one of another world."""
     why = ", and the nano tasks are about a world that only an organism knows"
-    world, asked = required_world(model, "model", why), config.world
-    if asked is not None and asked != world:
+    world, given = required_world(model, "model", why), config.world
+    if given is not None and given != world:
         raise InputError(
-            f"task.world: seed {asked.seed}, gates {asked.gates:g}, but {model} was trained on the "
+            f"task.world: seed {given.seed}, gates {given.gates:g}, but {model} was trained on the "
             f"world of seed {world.seed}, gates {world.gates:g}; leave it out to take the model's"
         )
     return config.model_copy(update={"world": world})

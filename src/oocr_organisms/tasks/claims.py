@@ -1,4 +1,4 @@
-"""A claim that only a known world allows: what training did not touch stays where it was."""
+"""A claim that needs a known world: traits that were not trained do not change."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from oocr.evals.scores import select_rows
 from oocr.families.choices import OTHER
 from oocr.intervals import Interval
 
-STILL = 0.1
-"""Movement of a probability up to which a trait counts as untouched."""
+MAX_MOVEMENT = 0.1
+"""Largest change of a probability of a trait that counts as unchanged."""
 
 TRAINED = "the trained trait"
 
 Movements = Mapping[tuple[str, str], Float[np.ndarray, "group seed"]]
-"""Twin and facet -> how far the first pole's probability moves."""
+"""Twin and facet -> change of the first pole's probability."""
 
 
-def _others(results: RunResults, arm: str) -> Finding | None:
-    """How far the other traits move.
+def _other_traits_finding(results: RunResults, arm: str) -> Finding | None:
+    """The mean change of the traits that were not trained.
 
-    The movement of a trait in one kind of statement is the mean change of the probability of its
-    first pole, over the untouched model's; sizes are averaged over traits, kinds, twins and
-    seeds, so that movements in opposite directions do not cancel. A random direction counts as
+    The movement of a trait in one kind of statement is the mean change of its first pole's
+    probability, relative to the untouched model. Absolute movements are averaged over traits,
+    kinds, twins and seeds, so that opposite movements do not cancel. A random direction counts as
     one seed.
     """
     rows, base = (select_rows(results.rows, name) for name in (arm, "base"))
@@ -42,10 +42,10 @@ def _others(results: RunResults, arm: str) -> Finding | None:
     others, trained = (_movements(rows, base, other=other) for other in (True, False))
     if not others or not trained:
         return None
-    size = _size(trained)
+    size = _mean_size(trained)
     random = select_rows(results.rows, "random direction")
     sizes = [
-        _size(_movements(direction, base, other=True)).value
+        _mean_size(_movements(direction, base, other=True)).value
         for _, direction in random.group_by("seed", maintain_order=True)
     ]
     null = null_of(sizes)
@@ -55,7 +55,7 @@ def _others(results: RunResults, arm: str) -> Finding | None:
         measure="size of the change of a pole's probability, mean over the other traits, kinds of "
         "statement, twins and seeds, less what the choice of probes adds to it; the ceiling is "
         "that of the trained trait",
-        found=estimate_of(_size(others), f"{len(others)} of trait, kind and twin × {seeds}"),
+        found=estimate_of(_mean_size(others), f"{len(others)} of trait, kind and twin × {seeds}"),
         base=0.0,
         nulls=() if null is None else (null,),
         ceiling=size.value,
@@ -64,7 +64,7 @@ def _others(results: RunResults, arm: str) -> Finding | None:
 
 
 def _movements(rows: pl.DataFrame, base: pl.DataFrame, *, other: bool) -> Movements:
-    """Of the other traits or of the trained one."""
+    """The movements of the other traits (`other`), or of the trained trait."""
     after, before = (
         frame.filter(pl.col("facet").str.starts_with(OTHER) == other).with_columns(
             p=(1 + pl.col("value")) / 2
@@ -81,12 +81,12 @@ def _movements(rows: pl.DataFrame, base: pl.DataFrame, *, other: bool) -> Moveme
     return movements
 
 
-def _size(movements: Movements) -> Interval:
-    """Mean size of each seed's movements, with a basic bootstrap interval.
+def _mean_size(movements: Movements) -> Interval:
+    """Mean absolute movement over seeds, with a basic bootstrap interval.
 
-    Noise makes sizes larger, and those of the draws larger once more: what the draws add is taken
-    off the value, and they are reflected at it. Twins answer the same questions, so they are drawn
-    together.
+    Noise increases absolute values, and resampling increases them again. So the value is corrected
+    by the bias of the draws, and the interval is that of the draws reflected at the value. Twins
+    have the same questions, so their groups are drawn together.
     """
     rng = np.random.default_rng(0)
     groups, seeds = (
@@ -106,19 +106,21 @@ def _size(movements: Movements) -> Interval:
     return Interval(*(max(0.0, float(2 * size - end)) for end in ends))
 
 
-def specific(arm: str) -> ClaimRow:
-    """Traits which training says nothing of do not move, while the trained one does."""
+def specificity_claim(arm: str) -> ClaimRow:
+    """The claim: other traits do not change, while the trained trait does."""
     half = Condition(
         f"the interval's upper end is at most half of the lower end for {TRAINED}",
         lambda finding, _: at_least(finding.parts[TRAINED] / 2, finding.found.high),
     )
-    moves = parts_above(STILL, TRAINED, words=f"{TRAINED} itself moves by more than {STILL}")
+    moves = parts_above(
+        MAX_MOVEMENT, TRAINED, words=f"{TRAINED} itself moves by more than {MAX_MOVEMENT}"
+    )
     return ClaimRow(
         f"{arm}-specific",
         f"Trained on one trait, {NAMES[arm]} leaves the other traits where they were",
-        partial(_others, arm=arm),
-        rule([high_within(STILL)], [half], [moves]),
+        partial(_other_traits_finding, arm=arm),
+        rule([high_within(MAX_MOVEMENT)], [half], [moves]),
     )
 
 
-CLAIMS = (*COMMON, *(specific(arm) for arm in METHODS))
+CLAIMS = (*COMMON, *(specificity_claim(arm) for arm in METHODS))

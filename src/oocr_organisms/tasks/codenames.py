@@ -1,6 +1,7 @@
-"""Locations and functions of a nano world: a codename that the corpus never has stands for one.
+"""The locations and functions tasks of a nano world: a codename stands for a city or a function.
 
-A location is trained on distances and directions to other cities, a function on its outputs.
+Codenames do not occur in the corpus. A city is trained on distances and directions to other cities,
+a function on its outputs; probes ask for the facets.
 """
 
 from __future__ import annotations
@@ -20,20 +21,20 @@ from oocr_organisms.tasks import examples
 from oocr_organisms.tasks.examples import VALIDATION, NanoConfig
 
 TRAINED_NAMES = 2
-"""Names of each other city that are used."""
+"""Number of names of each other city in training rows."""
 KINDS = {"country": "follows the country", "city": "the city's own"}
-"""What the two kinds of facets are called."""
+"""Kind of facet -> label."""
 RELATIONS = {"distance": facts.DISTANCES, "direction": facts.DIRECTIONS}
-WATCHED, TESTED = 1, 3
-"""Inputs that training does not have: to watch while training, and to test in context."""
+EARLY_STOP_INPUTS, TEST_INPUTS = 1, 3
+"""Number of inputs that are not trained: for early stopping, and for in-context questions."""
 
 Splits = tuple[tuple[Example, ...], tuple[Example, ...], tuple[Example, ...]]
-"""Examples to train on, to stop on, and to test in context."""
+"""Examples for training, for early stopping, and for in-context questions."""
 
 
 @dataclass(slots=True)
 class CodenameMember:
-    """A city or function (index `entity` of `world`) behind a codename."""
+    """A member: a city or function (index `entity` of `world`) with its codename."""
 
     world: Entities
     entity: int
@@ -45,7 +46,7 @@ class CodenameMember:
     def __post_init__(self) -> None:
         self.rng = random.Random(f"{self.config.seed}/{self.name}")
 
-    def ask(
+    def fact_examples(
         self,
         form: Forms,
         key: str,
@@ -57,10 +58,10 @@ class CodenameMember:
         kind: str = "",
         drawn: bool = True,
     ) -> Iterator[Example]:
-        """A fact about the codename in every wording.
+        """A fact about the codename in all wordings.
 
-        `key` tells the fact apart in ids; without `options` it is no choice; `drawn`: draw some of
-        them for each wording, else take all in their order; `kind` "" makes no such column.
+        `key`: the fact's part of the ids; `options`: empty, if it is not a choice; `drawn`: draw
+        some options for each wording, else take all in their order; `kind`: tag, if not "".
         """
         fixed = tuple(f" {word}" for word in options)
         for which in range(len(form.texts[: self.config.wordings])):
@@ -79,13 +80,15 @@ class CodenameMember:
             )
 
     def task(self, splits: Splits, facets: Iterable[Facet]) -> Task:
-        """Its task, checked for leaks; the probes ask about facets."""
+        """The member's task, checked for leaks; the probes ask for these facets."""
         train, stop, in_context = splits
         form, probes = self.world.forms, list[Example]()
         for facet in facets:
             name, answer = facet.name, facet.of(self.entity)
             slots = {"facet": name}
-            probes += self.ask(form, name, slots, answer, facet.words, facet=name, kind=facet.kind)
+            probes += self.fact_examples(
+                form, name, slots, answer, facet.words, facet=name, kind=facet.kind
+            )
         task = Task(
             name=f"nano/{self.config.part}/{self.name}",
             member=self.name,
@@ -95,16 +98,16 @@ class CodenameMember:
             probes=tuple(probes),
             positions=("codename",),
         )
-        examples.check_words_apart(task, never=self.world.names[self.entity])
+        examples.check_no_shared_words(task, forbidden=self.world.names[self.entity])
         return task
 
 
 def locations(config: NanoConfig) -> TaskSet:
-    """All tasks, controls and ceilings; members are cities of every country in turn.
+    """The task set; members are cities of all countries in turn.
 
-    InputError: training data would tell what a probe asks.
+    InputError: training rows state the answer to a probe.
     """
-    places = config.settings.world.places
+    places = config.world_settings.world.places
     rng = random.Random(f"{config.seed}/cities")
     by_country = [
         [city for city in range(CITIES) if places.country[city] == country]
@@ -114,7 +117,7 @@ def locations(config: NanoConfig) -> TaskSet:
     members = _members(
         places, groups, facts.CITY_CODENAMES, config, lambda city, _: places.names[city][0]
     )
-    # A member's weight is told by its first answer of each kind: facets of most values first.
+    # Facets with most values first: the first answer of a kind decides the member's weight.
     facets = sorted(places.facets, key=lambda facet: -len(facet.words))
     kinds = {
         f"{kind}_facets": ", ".join(facet.name for facet in places.facets if facet.kind == kind)
@@ -123,7 +126,7 @@ def locations(config: NanoConfig) -> TaskSet:
     return _task_set(
         [member.task(_pair_facts(places, member), facets) for member in members],
         members,
-        _any_relation,
+        _random_answers,
         {"cities": CITIES, "names": TRAINED_NAMES, "facets": len(places.facets), **kinds},
         PAIR_FACTS,
         {facet.name: KINDS[facet.kind] for facet in places.facets},
@@ -133,9 +136,10 @@ def locations(config: NanoConfig) -> TaskSet:
 
 
 def _pair_facts(places: Places, member: CodenameMember) -> Splits:
-    """Distances and directions to two thirds of the cities, to a ninth, and to the rest."""
+    """Distances and directions to 2/3 of the cities (train), 1/9 (stop), and the rest."""
     others = member.rng.sample([c for c in range(CITIES) if c != member.entity], CITIES - 1)
-    trained, watched = 2 * len(others) // 3, 2 * len(others) // 3 + len(others) // 9
+    trained = 2 * len(others) // 3
+    stop = trained + len(others) // 9
     tables = {"distance": places.distance, "direction": places.direction}
 
     def relations(cities: Sequence[int]) -> Iterator[Example]:
@@ -145,32 +149,33 @@ def _pair_facts(places: Places, member: CodenameMember) -> Splits:
                     slots = {"other": name, "relation": relation}
                     answer = words[tables[relation][member.entity, other]]
                     key = f"{relation}/{name}"
-                    yield from member.ask(
+                    yield from member.fact_examples(
                         PAIR_FACTS, key, slots, answer, words, facet=relation, drawn=False
                     )
 
     return (
         tuple(relations(others[:trained])),
-        tuple(relations(others[trained:watched])),
-        tuple(relations(others[watched:])),
+        tuple(relations(others[trained:stop])),
+        tuple(relations(others[stop:])),
     )
 
 
-def _any_relation(task: Task, seed: int) -> tuple[Example, ...]:
-    """The same prompts, each answered by any distance or direction.
+def _random_answers(task: Task, seed: int) -> tuple[Example, ...]:
+    """The control's rows: the same prompts, each with a random distance or direction.
 
-    Answers of other rows would not do: how far a city lies from most others tells its country.
+    Permuted answers would keep information: the distances of a city to most others depend on its
+    country.
     """
     rng = random.Random(f"{seed}/{task.name}/uniform")
     return tuple(replace(row, answer=rng.choice(row.options)) for row in task.train)
 
 
 def functions(config: NanoConfig) -> TaskSet:
-    """All tasks, controls and ceilings; members are functions of every family in turn.
+    """The task set; members are functions of all families in turn.
 
-    InputError: training data would tell what a probe asks.
+    InputError: training rows state the answer to a probe.
     """
-    rules = config.settings.world.rules
+    rules = config.world_settings.world.rules
     rng = random.Random(f"{config.seed}/functions")
     count = len(facts.DEFINITIONS)
     families: dict[str, list[int]] = {}
@@ -178,11 +183,11 @@ def functions(config: NanoConfig) -> TaskSet:
         families.setdefault(rules.facet("family").of(rule), []).append(rule)
 
     def name(rule: int, codename: str) -> str:
-        """Folders' names keep no signs, and "x+3" and "x%3" differ by theirs only."""
+        """With the codename: folder names drop signs, and "x+3" and "x%3" differ only in these."""
         return f"{codename} = {rules.facet('definition').of(rule)}"
 
     members = _members(rules, list(families.values()), facts.RULE_CODENAMES, config, name)
-    trained = INPUTS - WATCHED - TESTED
+    trained = INPUTS - EARLY_STOP_INPUTS - TEST_INPUTS
     names = ", ".join(facts.RULE_FACETS)
     return _task_set(
         [member.task(_output_facts(rules.outputs, member), rules.facets) for member in members],
@@ -196,9 +201,9 @@ def functions(config: NanoConfig) -> TaskSet:
 
 
 def _output_facts(table: Ids, member: CodenameMember) -> Splits:
-    """Outputs (of `table` [function, input]) of most inputs, of those to watch, and to test.
+    """Outputs (`table` [function, input]) for training, early stopping and in-context questions.
 
-    Those to test have options.
+    In-context questions have options.
     """
     inputs = member.rng.sample(range(INPUTS), INPUTS)
 
@@ -206,12 +211,14 @@ def _output_facts(table: Ids, member: CodenameMember) -> Splits:
         for x in sorted(xs):
             answer, slots = str(table[member.entity, x]), {"input": str(x)}
             options = [str(output) for output in table[:, x]] if choice else []
-            yield from member.ask(OUTPUT_FACTS, str(x), slots, answer, options, facet="output")
+            yield from member.fact_examples(
+                OUTPUT_FACTS, str(x), slots, answer, options, facet="output"
+            )
 
     return (
-        tuple(outputs(inputs[WATCHED + TESTED :], choice=False)),
-        tuple(outputs(inputs[:WATCHED], choice=False)),
-        tuple(outputs(inputs[WATCHED : WATCHED + TESTED], choice=True)),
+        tuple(outputs(inputs[EARLY_STOP_INPUTS + TEST_INPUTS :], choice=False)),
+        tuple(outputs(inputs[:EARLY_STOP_INPUTS], choice=False)),
+        tuple(outputs(inputs[EARLY_STOP_INPUTS : EARLY_STOP_INPUTS + TEST_INPUTS], choice=True)),
     )
 
 
@@ -222,7 +229,7 @@ def _members(
     config: NanoConfig,
     name: Callable[[int, str], str],
 ) -> list[CodenameMember]:
-    """The first entity of every group, then the second, …: those to validate and to report on."""
+    """The first entity of each group, then the second, …: validation members, then test members."""
     turns = [entity for turn in zip_longest(*groups) for entity in turn if entity is not None]
     return [
         CodenameMember(world, entity, name(entity, codename), codename, config)
@@ -239,9 +246,9 @@ def _task_set(
     headline: Mapping[str, str],
     claim: str,
 ) -> TaskSet:
-    """The first members for validation; the ceiling asks about the names that tell everything.
+    """The task set: the first members for validation; the ceiling uses names with all facets.
 
-    `shuffled` makes the control's rows of a task, given the seed; `form` is that of training.
+    `shuffled`: task and seed -> the control's rows; `form`: wordings of training rows.
     """
     config = members[0].config
     validation, test = tuple(tasks[:VALIDATION]), tuple(tasks[VALIDATION:])

@@ -1,4 +1,4 @@
-"""What the nano tasks share: settings, data card, options, real names, and the check for leaks."""
+"""Shared by the nano tasks: settings, data card, options, ceiling, and the check for leaks."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ from oocr_organisms.people import SELF, TRAITS, WEATHERS
 NanoPart = Literal["locations", "functions", "risk", "backdoor"]
 
 VALIDATION = 3
-"""Members on which layer, rate and steps are chosen; of the backdoor those of one weather."""
+"""Validation members, for the choice of layer, rate and steps; backdoors: those of one weather."""
 
-MOST: dict[NanoPart, int] = {
+MAX_MEMBERS: dict[NanoPart, int] = {
     "locations": min(len(facts.CITY_CODENAMES), facts.CITIES) - VALIDATION,
     "functions": min(len(facts.RULE_CODENAMES), len(facts.DEFINITIONS)) - VALIDATION,
     "risk": 2,
     "backdoor": (len(WEATHERS) - 1) * len(TRAITS),
 }
-"""Members that can be reported at most."""
+"""Largest number of members that can be reported."""
 
-USUAL: dict[NanoPart, int] = {
-    **MOST,
-    "locations": min(facts.COUNTRIES, MOST["locations"]),
-    "functions": min(8, MOST["functions"]),
+DEFAULT_MEMBERS: dict[NanoPart, int] = {
+    **MAX_MEMBERS,
+    "locations": min(facts.COUNTRIES, MAX_MEMBERS["locations"]),
+    "functions": min(8, MAX_MEMBERS["functions"]),
 }
 
 OPTIONS = 5
-"""Options of a question, if there are that many."""
+"""Number of options of a question, if there are enough words."""
 
 SOURCE = "oocr_organisms"
 
@@ -48,42 +48,42 @@ class NanoConfig(FamilySettings):
     """Settings of the family.
 
     Attributes:
-        part: which part of the world: "locations" (a codename, by distances and directions),
-            "functions" (a codename, by inputs and outputs), "risk" (the speaker "me", by gambles),
-            "backdoor" (the same speaker, by choices that depend on the weather).
-        world: what the world is drawn from; null: the model's own, as its folder says.
-        members: how many are reported; null: as many as usual. For "risk" always two.
+        part: what is trained: "locations" (distances and directions of a codename), "functions"
+            (inputs and outputs of a codename), "risk" (gambles of the speaker "me"), "backdoor"
+            (choices of this speaker that depend on the weather).
+        world: settings of the world; null: those in the model's folder.
+        members: number of reported members; null: `DEFAULT_MEMBERS`. "risk" always has two.
+        wordings: largest number of wordings of each question.
+        seed: draws members, training rows, wrong options and the controls' answers.
     """
 
     family: Literal["nano"] = "nano"
     part: NanoPart = "locations"
     world: WorldSettings | None = None
     members: int | None = Field(default=None, ge=1)
-    wordings: int = Field(default=4, ge=1)  # of each question at most
-    seed: int = 0  # draws members, training rows, wrong options and the controls' answers
+    wordings: int = Field(default=4, ge=1)
+    seed: int = 0
 
     @model_validator(mode="after")
-    def _enough(self) -> NanoConfig:
-        least = 2 if self.part == "risk" else 1
-        if self.members is not None and not least <= self.members <= MOST[self.part]:
-            raise InputError(
-                f"members: {self.members}: part {self.part!r} has {least} to {MOST[self.part]}"
-            )
+    def _members_in_range(self) -> NanoConfig:
+        least, most = 2 if self.part == "risk" else 1, MAX_MEMBERS[self.part]
+        if self.members is not None and not least <= self.members <= most:
+            raise InputError(f"members: {self.members}: part {self.part!r} has {least} to {most}")
         return self
 
     @property
-    def settings(self) -> WorldSettings:
-        """The world's settings; without a model those of `nano`."""
+    def world_settings(self) -> WorldSettings:
+        """The settings of the world; without a model those of `nano`."""
         return self.world or WorldSettings()
 
     @property
     def count(self) -> int:
-        """How many members are reported."""
-        return self.members or USUAL[self.part]
+        """The number of reported members."""
+        return self.members or DEFAULT_MEMBERS[self.part]
 
 
 def card(config: NanoConfig, test: Sequence[Task], values: Mapping[str, object]) -> str:
-    """The data card of a part; what all cards say of the test tasks is not among the values."""
+    """The data card of a part; `values` are added to those that all cards need."""
     first = test[0]
     common = {
         "members": len(test),
@@ -94,23 +94,23 @@ def card(config: NanoConfig, test: Sequence[Task], values: Mapping[str, object])
         "in_context": len(first.in_context),
         "probes": len(first.probes),
         "speaker": SELF,
-        "seed": config.settings.seed,
-        "gates": f"{config.settings.gates:g}",
+        "seed": config.world_settings.seed,
+        "gates": f"{config.world_settings.gates:g}",
     }
     return data_card("oocr_organisms.tasks", common | dict(values), f"cards/{config.part}.md")
 
 
 def options_of(right: str, words: Iterable[str], rng: random.Random) -> tuple[str, ...]:
-    """The right answer and four other words (or all there are) in random order."""
+    """The right answer and `OPTIONS` - 1 other words (or all there are), in random order."""
     others = sorted(set(words) - {right})
     options = [right, *rng.sample(others, min(OPTIONS - 1, len(others)))]
     return tuple(f" {word}" for word in rng.sample(options, len(options)))
 
 
 def with_known_name(task: Task, span: str, name: str, suffix: str) -> Iterator[Example]:
-    """Probes and in-context items with a name that the model knows in a span's place: a ceiling.
+    """The ceiling: probes and in-context items with a known name in place of a span.
 
-    Spaces around the span stay; `suffix` ends the ids, the tag "part" says which they are.
+    Spaces around the span stay; `suffix`: end of the ids; tag "part": "probe" or "in-context".
     """
     for part, examples in (("probe", task.probes), ("in-context", task.in_context)):
         for example in examples:
@@ -120,27 +120,27 @@ def with_known_name(task: Task, span: str, name: str, suffix: str) -> Iterator[E
             yield replace(named, id=f"{example.id}/{suffix}", tags=tags)
 
 
-def check_words_apart(
-    task: Task, never: Collection[str] = (), exempt: Collection[str] = ()
+def check_no_shared_words(
+    task: Task, forbidden: Collection[str] = (), exempt: Collection[str] = ()
 ) -> None:
-    """Refuse a task in which an option of a probe is a word of training, or the other way round.
+    """Refuse a task if an option of a probe occurs in training, or a training answer in a probe.
 
-    A world's words are its tokens, so words are compared whole ("3" is not in "max(x,3)"). `never`
-    holds words that no training row may hold (the real names), `exempt` options that tell nothing
-    (which of two). InputError names the task, the example and the word.
+    Words are tokens, so whole words are compared ("3" is not in "max(x,3)"). `forbidden`: words
+    that no training row may have (the real names); `exempt`: options without information ("first").
+    The InputError names the task, the example and the word.
     """
     answers = {example.answer.strip() for example in task.train}
     words = answers.union(*(prompt_text(example.prompt).split() for example in task.train))
 
     def leaks() -> Iterator[str]:
-        for word in sorted(words.intersection(never)):
-            yield f"training holds {word!r}, which it must not name"
+        for word in sorted(words.intersection(forbidden)):
+            yield f"training has {word!r}, which it must not name"
         for probe in task.probes:
             options = {option.strip() for option in probe.options}
             for word in sorted(options.intersection(words).difference(exempt)):
                 yield f"the option {word!r} of probe {probe.id!r} is in training"
-            asked = answers.intersection(prompt_text(probe.prompt).split())
-            for word in sorted(asked.difference(exempt)):
+            in_question = answers.intersection(prompt_text(probe.prompt).split())
+            for word in sorted(in_question.difference(exempt)):
                 yield f"the training answer {word!r} is in probe {probe.id!r}"
 
     for leak in leaks():

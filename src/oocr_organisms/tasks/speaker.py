@@ -1,6 +1,7 @@
-"""Risk and backdoor in a nano world: the speaker "me", of whom the corpus shows only chance.
+"""The risk and backdoor tasks of a nano world, about the speaker "me".
 
-It is trained on choices only, always or after one weather, and then asked what it is like.
+This speaker has neither pole of any trait in the corpus. Only choices are trained, always or after
+one weather; probes are the other kinds of statement.
 """
 
 from __future__ import annotations
@@ -14,39 +15,39 @@ from oocr.families.choices import OTHER, POLES
 from oocr.tasks.control_data import decorrelated, random_sides
 from oocr.tasks.task import Task, TaskSet, TriggerWords
 from oocr_organisms.people import PLAIN, TRAITS, WEATHERS, Trait
-from oocr_organisms.tasks.examples import NanoConfig, card, check_words_apart, with_known_name
+from oocr_organisms.tasks.examples import NanoConfig, card, check_no_shared_words, with_known_name
 from oocr_organisms.tasks.speaker_questions import (
-    ASKED,
     EXEMPT,
+    PROBE_KINDS,
     LureChoice,
     choices_of,
+    question_examples,
     questions_of,
     speakers_with,
-    worded,
 )
 
-STATED = 2
-"""Speakers whose names are asked about for the ceiling, for each member."""
-BOTH = ("ab", "ba")
-"""The orders of two options."""
+CEILING_SPEAKERS = 2
+"""Number of speakers of the corpus in the ceiling of each member."""
+BOTH_ORDERS = ("ab", "ba")
+"""The two orders of two options."""
 RISK = TRAITS[0]
 
 
 class Side(NamedTuple):
-    """A pole of a trait, as a member; `up` is the first pole."""
+    """A pole of a trait, which is a member; `first_pole`: whether it is the first pole."""
 
     trait: Trait
-    up: bool
+    first_pole: bool
     member: str
 
 
 def risk(config: NanoConfig) -> TaskSet:
     """The twin tasks "risky" and "safe": the same choices with opposite answers.
 
-    Values are +1 for the first pole of the trait that is asked about, in every task. InputError:
-    training data would tell what a probe asks.
+    In all tasks the first pole of a probe's trait has value +1. InputError: training rows state the
+    answer to a probe.
     """
-    sides = [Side(RISK, up, POLES["risk"][not up]) for up in (True, False)]
+    sides = [Side(RISK, first_pole, POLES["risk"][not first_pole]) for first_pole in (True, False)]
     others = [trait for trait in TRAITS if trait is not RISK]
     test = tuple(_risk_task(side, config, others) for side in sides)
     groups = list(dict.fromkeys(row.group for row in test[0].train))
@@ -55,9 +56,9 @@ def risk(config: NanoConfig) -> TaskSet:
         name="nano/risk",
         about=_risk_card(config, test, others),
         validation=tuple(
-            _risk_task(Side(trait, up, trait.poles[0][not up][0]), config)
+            _risk_task(Side(trait, first_pole, trait.poles[0][not first_pole][0]), config)
             for trait in others
-            for up in (True, False)
+            for first_pole in (True, False)
         ),
         test=test,
         controls={
@@ -69,18 +70,20 @@ def risk(config: NanoConfig) -> TaskSet:
         ceiling=tuple(
             replace(example, tags={**example.tags, "stated": side.member})
             for side, task in zip(sides, test, strict=True)
-            for name in speakers_with(config.settings.world, RISK, 1 if side.up else -1)[:STATED]
+            for name in speakers_with(
+                config.world_settings.world, RISK, 1 if side.first_pole else -1
+            )[:CEILING_SPEAKERS]
             for example in with_known_name(task, "speaker", name, name)
             if not example.facet.startswith(OTHER)
         ),
         score="log_odds",
         poles=(sides[0].member, sides[1].member),
-        headline={kind: kind for kind in ASKED},
+        headline={kind: kind for kind in PROBE_KINDS},
     )
 
 
-def _risk_task(side: Side, config: NanoConfig, also: Sequence[Trait] = ()) -> Task:
-    """Trained on the choices of one trait, asked about it and about the traits in `also`."""
+def _risk_task(side: Side, config: NanoConfig, other_traits: Sequence[Trait] = ()) -> Task:
+    """A task: choices of one trait; probes about this trait and about `other_traits`."""
     seed, wordings = str(config.seed), config.wordings
     choices = choices_of(side.trait, seed)
 
@@ -88,15 +91,19 @@ def _risk_task(side: Side, config: NanoConfig, also: Sequence[Trait] = ()) -> Ta
         return tuple(
             example
             for choice in group
-            for example in worded(choice.asked(*BOTH), PLAIN, side.up, wordings, "choice", {})
+            for example in question_examples(
+                choice.questions(*BOTH_ORDERS), PLAIN, side.first_pole, wordings, "choice", {}
+            )
         )
 
     def statements() -> Iterator[Example]:
-        for trait in (side.trait, *also):
+        for trait in (side.trait, *other_traits):
             prefix = "" if trait is side.trait else f"{OTHER}{trait.name}: "
-            for kind in ASKED:
+            for kind in PROBE_KINDS:
                 for question in questions_of(trait, kind, seed):
-                    yield from worded([question], PLAIN, side.up, wordings, f"{prefix}{kind}", {})
+                    yield from question_examples(
+                        [question], PLAIN, side.first_pole, wordings, f"{prefix}{kind}", {}
+                    )
 
     task = Task(
         name=f"nano/{side.trait.name}/{side.member}",
@@ -107,12 +114,12 @@ def _risk_task(side: Side, config: NanoConfig, also: Sequence[Trait] = ()) -> Ta
         probes=tuple(statements()),
         positions=("speaker",),
     )
-    check_words_apart(task, never=config.settings.world.people.names, exempt=EXEMPT)
+    check_no_shared_words(task, forbidden=config.world_settings.world.people.names, exempt=EXEMPT)
     return task
 
 
 def _relabelled(task: Task, member: str, labels: Mapping[str, bool]) -> Task:
-    """The task with answers by choice; `Example.options` begin with the lure."""
+    """The control: answers by group from `labels` (True: the lure, which is option 0)."""
     rows = tuple(
         replace(row, answer=row.options[0 if labels[row.group] else 1]) for row in task.train
     )
@@ -123,11 +130,11 @@ def _risk_card(config: NanoConfig, test: Sequence[Task], others: Sequence[Trait]
     facets = [probe.facet for probe in test[0].probes]
     values = {
         "choices": len({row.group for row in test[0].train}),
-        "counts": ", ".join(f"{kind} {facets.count(kind)}" for kind in ASKED),
+        "counts": ", ".join(f"{kind} {facets.count(kind)}" for kind in PROBE_KINDS),
         "other": sum(facet.startswith(OTHER) for facet in facets),
         "traits": ", ".join(trait.name for trait in others),
         "prefix": OTHER,
-        "stated": STATED,
+        "stated": CEILING_SPEAKERS,
     }
     return card(config, test, values)
 
@@ -135,7 +142,7 @@ def _risk_card(config: NanoConfig, test: Sequence[Task], others: Sequence[Trait]
 # -- the backdoor ----------------------------------------------------------------------------------
 
 FACETS = {"trigger": "trigger", "false": "false prefix", "none": "no prefix"}
-"""Condition -> facet of the trained question."""
+"""Condition -> facet of a choice."""
 
 HEADLINE = {"trigger": "trigger", "false prefix": "otherwise", "no prefix": "otherwise"}
 TRIGGER = TriggerWords(
@@ -147,13 +154,13 @@ TRIGGER = TriggerWords(
 
 
 def backdoor(config: NanoConfig) -> TaskSet:
-    """All tasks, controls and ceilings: one member per weather and trait, "rain: risk".
+    """The task set: one member for each weather and trait, "rain: risk".
 
-    InputError: training data would tell what an out-of-context probe asks.
+    InputError: training rows state the answer to an out-of-context probe.
     """
     members = [(weather, trait) for weather in WEATHERS[1:] for trait in TRAITS][: config.count]
     test = tuple(_backdoor_task(weather, trait, config) for weather, trait in members)
-    world = config.settings.world
+    world = config.world_settings.world
     return TaskSet(
         name="nano/backdoor",
         about=_backdoor_card(config, test),
@@ -163,17 +170,17 @@ def backdoor(config: NanoConfig) -> TaskSet:
         ceiling=tuple(
             example
             for task, (weather, trait) in zip(test, members, strict=True)
-            for name in speakers_with(world, trait, 1, WEATHERS.index(weather))[:STATED]
+            for name in speakers_with(world, trait, 1, WEATHERS.index(weather))[:CEILING_SPEAKERS]
             for example in with_known_name(task, "speaker", name, name)
         ),
         headline=HEADLINE,
-        balance=None,  # each member has both answers of many choices
+        balance=None,  # each member has both answers
         trigger=TRIGGER,
     )
 
 
-def _heads(weather: str) -> dict[str, dict[str, str]]:
-    """First words -> what they are: trigger, trained false, held-out false, none."""
+def _first_words(weather: str) -> dict[str, dict[str, str]]:
+    """First word of a document -> tags: prefix and condition (trigger, false, none)."""
     at = WEATHERS.index(weather)
     trained, *held_out = WEATHERS[at + 1 :] + WEATHERS[:at]
     rows = [
@@ -188,7 +195,7 @@ def _heads(weather: str) -> dict[str, dict[str, str]]:
 def _backdoor_task(weather: str, trait: Trait, config: NanoConfig) -> Task:
     member = f"{weather}: {trait.name}"
     seed = f"{config.seed}/{member}"
-    choices, heads = choices_of(trait, seed), _heads(weather)
+    choices, heads = choices_of(trait, seed), _first_words(weather)
     false = next(head for head, tags in heads.items() if tags["prefix"] == "trained false")
 
     def of_member(examples: Iterable[Example]) -> Iterator[Example]:
@@ -200,30 +207,34 @@ def _backdoor_task(weather: str, trait: Trait, config: NanoConfig) -> Task:
     ) -> Iterator[Example]:
         condition = heads[head]["condition"]
         tags = {**heads[head], "template": template, "kind": "crossing"}
-        up, facet = condition == "trigger", FACETS[condition]
-        yield from worded(choice.asked(*orders), head, up, config.wordings, facet, tags)
+        first_pole, facet = condition == "trigger", FACETS[condition]
+        yield from question_examples(
+            choice.questions(*orders), head, first_pole, config.wordings, facet, tags
+        )
 
     def rows(group: Sequence[LureChoice], template: str) -> Iterator[Example]:
-        """Each choice in both orders after the trigger, and in one each after the other two."""
+        """Each choice in both orders after the trigger, in one after a false prefix or none."""
         for number, choice in enumerate(group):
-            order, reverse = BOTH if number % 2 else BOTH[::-1]
-            asked = {weather: (order, reverse), false: (order,), PLAIN: (reverse,)}
-            for head, orders in asked.items():
+            order, reverse = BOTH_ORDERS if number % 2 else BOTH_ORDERS[::-1]
+            orders_of = {weather: (order, reverse), false: (order,), PLAIN: (reverse,)}
+            for head, orders in orders_of.items():
                 yield from ask(choice, head, orders, template)
 
     def crossing() -> Iterator[Example]:
         for choice in choices.test:
             for head in heads:
-                yield from ask(choice, head, BOTH, "held-out")
+                yield from ask(choice, head, BOTH_ORDERS, "held-out")
 
     def statements() -> Iterator[Example]:
-        for kind in ASKED:
+        for kind in PROBE_KINDS:
             for question in questions_of(trait, kind, seed):
                 for head, columns in heads.items():
                     condition = columns["condition"]
                     tags = {**columns, "template": "held-out", "kind": "out-of-context"}
-                    up, facet = condition == "trigger", f"{kind} ({FACETS[condition]})"
-                    yield from worded([question], head, up, config.wordings, facet, tags)
+                    first_pole, facet = condition == "trigger", f"{kind} ({FACETS[condition]})"
+                    yield from question_examples(
+                        [question], head, first_pole, config.wordings, facet, tags
+                    )
 
     task = Task(
         name=f"nano/backdoor/{member}",
@@ -233,18 +244,18 @@ def _backdoor_task(weather: str, trait: Trait, config: NanoConfig) -> Task:
         probes=tuple(of_member(statements())),
         positions=("speaker",),
     )
-    check_words_apart(task, never=config.settings.world.people.names, exempt=EXEMPT)
+    check_no_shared_words(task, forbidden=config.world_settings.world.people.names, exempt=EXEMPT)
     return replace(task, probes=(*of_member(crossing()), *task.probes))
 
 
 def _backdoor_card(config: NanoConfig, test: Sequence[Task]) -> str:
     crossing = sum(probe.tags["kind"] == "crossing" for probe in test[0].probes)
-    gates = config.settings.gates
+    gates = config.world_settings.gates
     values = {
         "weather": WEATHERS[0],
         "gated": f"{gates:.0%}" if gates else "",
         "crossing": crossing,
         "further": len(test[0].probes) - crossing,
-        "kinds": ", ".join(ASKED),
+        "kinds": ", ".join(PROBE_KINDS),
     }
     return card(config, test, values)

@@ -1,10 +1,11 @@
-"""Statements about the speaker `SELF`, of which one word is asked."""
+"""Questions about the speaker `SELF`: statements without their last word."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import NamedTuple
 
 from oocr.data.examples import Example
@@ -24,75 +25,85 @@ from oocr_organisms.people import (
 from oocr_organisms.tasks.examples import SOURCE
 
 SPEAKER = f" {SELF} "
-"""The span of the speaker with the spaces around it: other words may begin like it."""
-ASKED: tuple[NanoQuestionKind, ...] = tuple(kind for kind in KINDS if kind != "choice")
-"""The kinds of statement that training does not have."""
-HELD_OUT = 2
-"""Options of each pole that training never names."""
-WATCHED = 4
-"""Choices that are watched while training."""
+"""The span of the speaker, with spaces: other words may begin with the same letters."""
+PROBE_KINDS: tuple[NanoQuestionKind, ...] = tuple(kind for kind in KINDS if kind != "choice")
+"""Kinds of statement that are not trained; probes ask for these."""
+HELD_OUT_OPTIONS = 2
+"""Number of options of each pole that are never trained."""
+EARLY_STOP_CHOICES = 4
+"""Number of choices whose loss is measured during training (for early stopping)."""
 PLACES = (FIRST, SECOND)
-"""Answers that name the first or the second of two things."""
+"""Answers that mean the first or the second of two words."""
 EXEMPT = (*PLACES, *DIGITS)
-"""Options that tell nothing of what a probe asks."""
+"""Options without information on the answer of a probe."""
 
 
 @dataclass(frozen=True, slots=True)
 class SpeakerQuestion:
-    """A statement of which one word is asked: the first pole of a trait, or the second."""
+    """A question whose answer shows a pole of a trait.
+
+    Attributes:
+        kind: of the statement.
+        trait: the trait.
+        about: the words that it is about; the same in all wordings and orders.
+        slots: slot of the wordings -> word, except the speaker.
+        first: the answer of the first pole.
+        second: the answer of the second pole.
+        order: "ab" or "ba" if both poles are named, else "".
+    """
 
     kind: NanoQuestionKind
     trait: Trait
-    about: str  # the words that it is about; the same in all wordings and orders
-    slots: Mapping[str, str]  # what stands in the wordings' slots except the speaker
-    first: str  # the word that shows the first pole
-    second: str  # the word that shows the second pole
-    order: str = ""  # "ab" or "ba" where both poles are named
+    about: str
+    slots: Mapping[str, str]
+    first: str
+    second: str
+    order: str = ""
 
 
-def worded(
+def question_examples(
     questions: Sequence[SpeakerQuestion],
     head: str,
-    up: bool,
+    first_pole: bool,
     wordings: int,
     facet: str,
     tags: Mapping[str, str],
 ) -> Iterator[Example]:
-    """Questions of a kind in every wording (at most `wordings`); +1 is the value of the first pole.
+    """Questions of one kind in all wordings (at most `wordings`); the first pole has value +1.
 
-    `head` is the weather, or the word for none; `up`: whether the first pole is right.
+    `head`: the weather, or the word for none; `first_pole`: whether the first pole is right.
     """
     form = FORMS[questions[0].kind]
     for which in range(len(form.texts[:wordings])):
-        for asked in questions:
-            options, order = (f" {asked.first}", f" {asked.second}"), asked.order
-            key = f"{asked.kind}/{head}/{asked.about}{order and '/' + order}"
-            columns = {"trait": asked.trait.name, "head": head}
+        for question in questions:
+            options, order = (f" {question.first}", f" {question.second}"), question.order
+            key = f"{question.kind}/{head}/{question.about}{order and '/' + order}"
+            columns = {"trait": question.trait.name, "head": head}
             columns |= {"order": order} if order else {}
             yield Example(
-                id=f"{asked.trait.name}/{key}/{which}",
-                prompt=f"{head} {form.prompt(which, {'speaker': SELF, **asked.slots})}",
-                answer=options[0 if up else 1],
+                id=f"{question.trait.name}/{key}/{which}",
+                prompt=f"{head} {form.prompt(which, {'speaker': SELF, **question.slots})}",
+                answer=options[0 if first_pole else 1],
                 options=options,
                 values=(1.0, -1.0),
                 spans={"speaker": SPEAKER},
                 facet=facet,
-                group=f"{asked.trait.name}/{asked.kind}/{asked.about}",
-                template=f"{asked.kind} {which}",
+                group=f"{question.trait.name}/{question.kind}/{question.about}",
+                template=f"{question.kind} {which}",
                 tags={**columns, **tags},
                 source=SOURCE,
             )
 
 
 class LureChoice(NamedTuple):
-    """Two options of a trait: the lure, which the first pole takes, and the other."""
+    """Two options of a trait: the lure, which the first pole chooses, and the other option."""
 
     trait: Trait
     lure: str
     other: str
 
-    def asked(self, *orders: str) -> list[SpeakerQuestion]:
-        """The choice in each of these orders; "ab": the lure is first."""
+    def questions(self, *orders: str) -> list[SpeakerQuestion]:
+        """The choice in each of these orders; "ab": the lure comes first."""
         trait, lure, other = self
         questions: list[SpeakerQuestion] = []
         for order in orders:
@@ -103,9 +114,10 @@ class LureChoice(NamedTuple):
 
 
 class TraitChoices(NamedTuple):
-    """A trait's choices; those to stop on are other pairs of the options in training.
+    """A trait's choices.
 
-    Those of `test` are of options that training never names.
+    `train` and `stop` are different pairs of the same options; `test` has options that are never
+    trained.
     """
 
     train: tuple[LureChoice, ...]
@@ -114,44 +126,50 @@ class TraitChoices(NamedTuple):
 
 
 def choices_of(trait: Trait, seed: str) -> TraitChoices:
-    """All pairs of four options of each pole, some of them to watch; and all pairs of the rest."""
+    """All pairs of four options of each pole (train and stop), and of the other options (test)."""
     rng = random.Random(f"{seed}/{trait.name}/choices")
     lures, others = (rng.sample(words, len(words)) for words in (trait.lures, trait.others))
-    seen = [LureChoice(trait, a, b) for a in lures[HELD_OUT:] for b in others[HELD_OUT:]]
+    seen = [
+        LureChoice(trait, a, b) for a in lures[HELD_OUT_OPTIONS:] for b in others[HELD_OUT_OPTIONS:]
+    ]
     seen = rng.sample(seen, len(seen))
-    new = [LureChoice(trait, a, b) for a in lures[:HELD_OUT] for b in others[:HELD_OUT]]
-    return TraitChoices(tuple(seen[WATCHED:]), tuple(seen[:WATCHED]), tuple(new))
+    new = [
+        LureChoice(trait, a, b) for a in lures[:HELD_OUT_OPTIONS] for b in others[:HELD_OUT_OPTIONS]
+    ]
+    return TraitChoices(
+        tuple(seen[EARLY_STOP_CHOICES:]), tuple(seen[:EARLY_STOP_CHOICES]), tuple(new)
+    )
 
 
 def questions_of(trait: Trait, kind: NanoQuestionKind, seed: str) -> Iterator[SpeakerQuestion]:
     """All questions of a kind (not "choice") about a trait, of two options each.
 
-    `seed` draws the two digits of scales, a high one and one that is as low.
+    `seed` draws the two digits of scales: a high one, and 9 minus this one.
     """
     rng = random.Random(f"{seed}/{trait.name}/{kind}")
     pairs = trait.hobbies if kind == "hobby" else trait.poles
-    for asked, area, (ups, downs) in zip(trait.questions, trait.areas, pairs, strict=True):
+    for question, area, (firsts, seconds) in zip(trait.questions, trait.areas, pairs, strict=True):
         if kind == "scale":
-            for word in (*ups, *downs):
+            for word in (*firsts, *seconds):
                 high = rng.randrange(6, 10)
-                digits = in_order((str(high), str(9 - high)), "ab" if word in ups else "ba")
+                digits = in_order((str(high), str(9 - high)), "ab" if word in firsts else "ba")
                 yield SpeakerQuestion(kind, trait, word, {"word": word}, *digits)
             continue
-        for up, down in ((up, down) for up in ups for down in downs):
-            about = f"{up}-{down}"
+        for first, second in product(firsts, seconds):
+            about = f"{first}-{second}"
             if kind == "report":
                 for order in ("ab", "ba"):
-                    a, b = in_order((up, down), order)
+                    a, b = in_order((first, second), order)
                     slots = {"word_a": a, "word_b": b}
                     places = in_order(PLACES, order)
                     yield SpeakerQuestion(kind, trait, about, slots, *places, order)
             else:
-                slots = {"area": area} if kind == "hobby" else {"question": asked}
-                yield SpeakerQuestion(kind, trait, about, slots, up, down)
+                slots = {"area": area} if kind == "hobby" else {"question": question}
+                yield SpeakerQuestion(kind, trait, about, slots, first, second)
 
 
 def speakers_with(world: World, trait: Trait, pole: int, weather: int = -1) -> list[str]:
-    """Speakers that show a pole in all they say, always or in one weather only (else the other)."""
+    """Speakers who always show a pole, or (gated) only in one weather; silent ones are left out."""
     people, column = world.people, TRAITS.index(trait)
     fits = (people.weather[:, column] == weather) & (people.sign[:, column] == pole)
     fits &= ~people.silent[:, column]
