@@ -20,7 +20,7 @@ from urllib.parse import quote, unquote
 
 from oocr.errors import InputError
 from oocr.io import command_line
-from oocr.words import some_of
+from oocr.words import short_list
 
 _NAME = r"[A-Za-z0-9][\w.-]*"
 _ADDRESS = re.compile(  # pathlib makes one slash of two
@@ -150,7 +150,9 @@ def fetch_vector(address: HubPath) -> HubFile:
         names = [name for name in _files(address) if name.endswith((".safetensors", ".gguf"))]
         vectors = [name for name in names if "adapter_model" not in name]
         if len(vectors) != 1:
-            fault = f"found no {VECTOR}, but {some_of(vectors)}" if vectors else "found no vector"
+            fault = (
+                f"found no {VECTOR}, but {short_list(vectors)}" if vectors else "found no vector"
+            )
             raise InputError(
                 f"{address}: {fault}; allowed: the address of one, {address}/FILE"
             ) from error

@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from oocr.errors import InputError, RunError
-from oocr.io import address_of, disk_errors, write_atomic, write_new
+from oocr.io import disk_errors, write_atomic, write_new
+from oocr.output_checks import address_of
 
 T = TypeVar("T")
 

@@ -1,4 +1,4 @@
-"""Counts and lists, as messages and pages say them."""
+"""Counts and lists as text, for messages and pages."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ def counted(count: float, noun: str) -> str:
     return f"{count:,.0f} {noun}{ending}"
 
 
-def some_of(names: Iterable[object], most: int = 6) -> str:
-    """The first names in their order, and whether there are more: "a, b, …"; "none"."""
+def short_list(names: Iterable[object], most: int = 6) -> str:
+    """The first `most` names, with "…" if there are more: "a, b, …"; "none" if empty."""
     texts = [str(name) for name in names]
     return ", ".join([*texts[:most], *["…"] * (len(texts) > most)]) or "none"
 

@@ -49,7 +49,8 @@ def train(
     from rich import progress
     from rich.console import Console
 
-    from oocr.io import check_output, command_line
+    from oocr.io import command_line
+    from oocr.output_checks import check_output
     from oocr_organisms.folder import round_weights, save_organism
     from oocr_organisms.shipped import WEIGHTS
 
@@ -188,7 +189,7 @@ def study(
 
     Finished organisms are not computed again.
     """
-    from oocr.io import check_output
+    from oocr.output_checks import check_output
     from oocr_organisms.study.command import print_study, shared_study
 
     if engine.named:

@@ -20,14 +20,13 @@ from safetensors.torch import load_file, save_file
 from oocr.errors import InputError, RunError
 from oocr.io import (
     disk_errors,
-    is_lfs_pointer,
     new_folder,
-    refuse_lfs_pointer,
     write_atomic,
     write_json,
     write_tensors,
     write_text,
 )
+from oocr.lfs import is_lfs_pointer, refuse_lfs_pointer
 
 FULL = "the disk is full: .*out.*; what was written stays"
 

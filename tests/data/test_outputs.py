@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 import pytest
 
 from oocr.errors import InputError, RunError
-from oocr.io import check_output, command_line, disk_errors, folder_bytes, new_folder, write_text
+from oocr.io import command_line, disk_errors, new_folder, write_text
+from oocr.output_checks import check_output, folder_bytes
 
 
 class Usage(NamedTuple):

@@ -159,7 +159,7 @@ def refusing(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     if request.param == "full":
         patch.setattr(recording_cache, "on_disk", full)
     elif request.param == "short":
-        patch.setattr(recording_cache, "LEFT_FREE", 10**18)
+        patch.setattr(recording_cache, "DISK_RESERVE", 10**18)
     else:
         (tmp_path / "file").write_text("in the way")
         return tmp_path / "file"

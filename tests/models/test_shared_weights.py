@@ -99,7 +99,7 @@ def test_where_it_cannot_be_written_each_process_has_its_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = save_tiny_model(tmp_path / "model")
-    monkeypatch.setattr(shared_weights, "LEFT_FREE", 10**18)
+    monkeypatch.setattr(shared_weights, "DISK_RESERVE", 10**18)
     model, said = read(folder)
     assert model.fingerprint == read(folder, shared=False)[0].fingerprint
     assert "each process holds weights of its own" in said[-1]

@@ -13,7 +13,7 @@ import polars as pl
 import pytest
 
 from oocr.errors import InputError, RunError
-from oocr.runs.folder import RunFolder, only_one
+from oocr.runs.folder import RunFolder, exclusive_lock
 from oocr.runs.progress import ProgressReport
 from tests.tiny_run import Tiny, arms_of, claims_of, rows_of, write_task
 
@@ -176,7 +176,10 @@ def test_after_an_interruption_the_same_numbers_come_out(
 
 
 def test_two_processes_on_one_run_are_refused(tiny: Tiny, copy: Path) -> None:
-    with only_one(copy), pytest.raises(RunError, match=f"another process is at work on .*{copy}"):
+    with (
+        exclusive_lock(copy),
+        pytest.raises(RunError, match=f"another process is at work on .*{copy}"),
+    ):
         tiny.run(copy.parent)
     assert redo(tiny, copy) == {}
 

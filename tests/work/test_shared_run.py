@@ -16,7 +16,7 @@ from oocr.errors import InputError, RunError
 from oocr.io import disk_errors
 from oocr.leases import Claims
 from oocr.runs.executor import Executor, Worker
-from oocr.runs.folder import MADE_WITH, beside_others, only_one
+from oocr.runs.folder import MADE_WITH, exclusive_lock, shared_lock
 from oocr.runs.progress import ProgressReport
 from oocr.runs.resolve import resolve
 from oocr.runs.stages import PreparedRun
@@ -104,11 +104,11 @@ def test_results_that_would_round_otherwise_are_refused(tiny: Tiny, copy: Path) 
 def test_one_who_has_the_folder_alone_and_those_who_share_it_exclude_each_other(
     tiny: Tiny, copy: Path
 ) -> None:
-    with only_one(copy), pytest.raises(RunError, match="another process is at work on"):
+    with exclusive_lock(copy), pytest.raises(RunError, match="another process is at work on"):
         work(tiny, copy.parent)
     with (
-        beside_others(copy),
-        beside_others(copy),
+        shared_lock(copy),
+        shared_lock(copy),
         pytest.raises(RunError, match="another process is at work on"),
     ):
         tiny.run(copy.parent)

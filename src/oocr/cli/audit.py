@@ -28,11 +28,11 @@ from oocr.engine.memory import shape_of
 from oocr.engine.selftest import load_model
 from oocr.engine.trainable import versions
 from oocr.errors import InputError
-from oocr.io import check_output
 from oocr.models.language_model import LanguageModel
 from oocr.models.load import placement
 from oocr.models.out_of_memory import memory_errors
 from oocr.models.sources.hub import cached
+from oocr.output_checks import check_output
 from oocr.report.audit_page import build_audit_page
 from oocr.runs.estimates.memory_estimate import check_loading
 from oocr.steering.adapters import Adapter

@@ -26,10 +26,11 @@ from oocr.engine.memory import PROCESS, shape_of
 from oocr.engine.selftest import load_model
 from oocr.engine.trainable import versions
 from oocr.errors import InputError, RunError
-from oocr.io import check_output, write_json
+from oocr.io import write_json
 from oocr.leases import Claims, board_of
 from oocr.models.language_model import LanguageModel
 from oocr.models.outline import outline
+from oocr.output_checks import check_output
 from oocr.report.audits_page import AuditRow, build_audits_page
 from oocr.stores import FolderStore, Store
 from oocr.words import counted

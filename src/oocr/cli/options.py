@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import wraps
@@ -10,6 +11,8 @@ from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
 from typer import Argument, Option
+
+from oocr.io import command_line
 
 Text = str | None
 
@@ -156,3 +159,8 @@ def with_options(**groups: type) -> Callable[[Callable[..., None]], Callable[...
         return called
 
     return decorated
+
+
+def this_command() -> str:
+    """The command line of this process, to be shown with the results."""
+    return command_line(["oocr", *sys.argv[1:]])

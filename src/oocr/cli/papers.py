@@ -9,7 +9,8 @@ from rich.console import Console
 
 from oocr.cli.run import print_plain
 from oocr.errors import InputError
-from oocr.io import check_output, key_of, write_json
+from oocr.io import key_of, write_json
+from oocr.output_checks import check_output
 from oocr.papers import PAPERS
 from oocr.papers.execute import run_paper
 from oocr.papers.paper import Paper, PaperSettings

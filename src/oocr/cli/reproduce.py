@@ -18,8 +18,9 @@ from oocr.cli.options import Engine, shared_words
 from oocr.cli.run import do_runs, folders_key, print_plain
 from oocr.errors import InputError
 from oocr.explain.llm_judge import Judge
-from oocr.io import check_output, write_json
+from oocr.io import write_json
 from oocr.leases import LEASE
+from oocr.output_checks import check_output
 from oocr.reproduce.analyses import all_claims
 from oocr.reproduce.execute import answer
 from oocr.reproduce.plan import PAPER_MODEL, Plan, on_model, plan_for

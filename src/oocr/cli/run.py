@@ -16,9 +16,10 @@ from rich.markup import escape
 
 from oocr.cli.options import Overrides
 from oocr.errors import InputError, RunError
-from oocr.io import check_output, command_line, folder_bytes
+from oocr.io import command_line
 from oocr.models.sources.bundled import millions
 from oocr.models.sources.hub import with_revision
+from oocr.output_checks import check_output, folder_bytes
 from oocr.runs.builtin import FittedRuns, also_run, fitted, source_for
 from oocr.runs.config import RunConfig
 from oocr.runs.config import quick as cut_down

@@ -12,7 +12,7 @@ from oocr.data.examples import Example, FreeTextExample, Loss, Prompt
 from oocr.data.source_file import listing
 from oocr.data.tokens import EncodedPrompt, RowTokens, encode_text
 from oocr.errors import InputError
-from oocr.words import counted, some_of
+from oocr.words import counted, short_list
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -141,7 +141,7 @@ def tokenizer_notes(tokenizer: PreTrainedTokenizerBase, limits: ModelLimits) -> 
     if beyond := [word for word, token in added if token >= limits.embedded]:
         notes.append(
             f"the model embeds {counted(limits.embedded, 'token')}, and not "
-            f"{counted(len(beyond), 'added token')} ({some_of(beyond, 5)}): texts with them are "
+            f"{counted(len(beyond), 'added token')} ({short_list(beyond, 5)}): texts with them are "
             "refused"
         )
     return notes

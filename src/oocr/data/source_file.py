@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 
 from oocr.errors import InputError
-from oocr.io import refuse_lfs_pointer
+from oocr.lfs import refuse_lfs_pointer
 from oocr.words import counted, first_line
 
 COMPRESSED: dict[bytes, Callable[[bytes], bytes]] = {

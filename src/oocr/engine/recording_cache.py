@@ -20,7 +20,7 @@ from torch import Tensor
 from oocr.data.batches import Batch
 from oocr.engine.beginnings import record_beginning
 from oocr.engine.recording import Recording, record
-from oocr.io import LEFT_FREE, cache_folder
+from oocr.io import DISK_RESERVE, cache_folder
 from oocr.models import machine
 from oocr.models.language_model import LanguageModel
 from oocr.models.machine import free_memory, is_gpu
@@ -87,7 +87,7 @@ def on_disk(recording: Recording, folder: Path) -> Recording:
         OSError or RuntimeError: it cannot be written, or not be read without a name.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    if shutil.disk_usage(folder).free - recording.nbytes < LEFT_FREE:
+    if shutil.disk_usage(folder).free - recording.nbytes < DISK_RESERVE:
         raise OSError(f"{folder}: no room for {recording.nbytes} bytes")
     tensors, begins = recording.tensors(), dict[str, int]()
     with tempfile.TemporaryFile(dir=folder) as file:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from oocr.errors import InputError
-from oocr.io import refuse_lfs_pointer
+from oocr.lfs import refuse_lfs_pointer
 from oocr.words import counted
 
 WHOLE, INDEX = "model.safetensors", "model.safetensors.index.json"

@@ -27,7 +27,7 @@ from oocr.models.sources import hub
 from oocr.models.sources.bundled import plugin_of
 from oocr.models.sources.files import ModelFiles, Say, find_files, source_kind
 from oocr.models.tokenizer import read_tokenizer, reason_of
-from oocr.words import counted, some_of
+from oocr.words import counted, short_list
 
 if TYPE_CHECKING:
     import torch
@@ -166,7 +166,10 @@ def _load(
         read = partial(_read_weights, name, settings)
         hf, left_out = copy.load(read, files.where, tell if shared else None)
     if folder is not None and (others := other_weights(folder)):
-        left_out = [*left_out, f"{counted(len(others), 'file')} of weights ({some_of(others, 3)})"]
+        left_out = [
+            *left_out,
+            f"{counted(len(others), 'file')} of weights ({short_list(others, 3)})",
+        ]
     if folder is not None and (folder / ADAPTER).is_file():
         left_out = [*left_out, f"the adapter that lies beside the whole model ({ADAPTER})"]
     source = files.source

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from oocr.errors import InputError, RunError
 from oocr.io import (
-    LEFT_FREE,
+    DISK_RESERVE,
     cache_folder,
     is_kept,
     keep,
@@ -122,7 +122,7 @@ class WeightsCopy:
         root, size = self.folder.parent, sum(tensor.nbytes for tensor in tensors.values())
         _remove_orphans(root)
         free = shutil.disk_usage(root).free
-        if free - size < LEFT_FREE:
+        if free - size < DISK_RESERVE:
             raise RunError(f"{root}: {size / 1e9:.1f} GB are needed, {free / 1e9:.1f} GB are free")
 
         def fill(folder: Path) -> None:

@@ -40,7 +40,7 @@ from oocr.runs.memory_plan import (
 )
 from oocr.runs.progress import ProgressReport, progress_on
 from oocr.runs.resolve import resolve
-from oocr.words import some_of
+from oocr.words import short_list
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -199,7 +199,7 @@ def _collect(
         if reason:
             cells_of.setdefault(reason, []).append(cell)
     return [
-        reason if len(cells) == count else f"{reason} ({some_of(cells, most=3)})"
+        reason if len(cells) == count else f"{reason} ({short_list(cells, most=3)})"
         for reason, cells in cells_of.items()
     ]
 

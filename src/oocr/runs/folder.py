@@ -66,8 +66,8 @@ def run_folder(config: RunConfig, out: Path) -> Path:
 
 
 @contextmanager
-def only_one(folder: Path) -> Iterator[None]:
-    """Lock a run's folder for this process alone; `RunError`: another process uses it."""
+def exclusive_lock(folder: Path) -> Iterator[None]:
+    """Lock a run's folder for this process only; `RunError`: another process uses it."""
 
     def busy() -> None:
         raise RunError(f"another process is at work on {folder}")
@@ -84,10 +84,10 @@ def only_one(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def beside_others(folder: Path) -> Iterator[None]:
-    """Share a run's folder with other processes; `RunError`: one has locked it for itself alone.
+def shared_lock(folder: Path) -> Iterator[None]:
+    """Lock a run's folder together with other processes; `RunError`: one has an exclusive lock.
 
-    Locks of other machines are seen only where the file system shares them.
+    Locks of other machines are seen only if the file system shares them.
     """
     path = folder / ".lock"
     with disk_errors(path), path.open("a") as file:

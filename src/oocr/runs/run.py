@@ -13,7 +13,7 @@ from oocr.io import command_line, remove_unfinished, write_text
 from oocr.models.language_model import LanguageModel
 from oocr.runs.config import MACHINE, RunConfig
 from oocr.runs.executor import Executor, Worker
-from oocr.runs.folder import changed_files, note_makers, only_one, run_folder, same_threads
+from oocr.runs.folder import changed_files, exclusive_lock, note_makers, run_folder, same_threads
 from oocr.runs.memory_plan import (
     PeakMemory,
     WorkerSpec,
@@ -27,7 +27,7 @@ from oocr.runs.resolve import resolve
 from oocr.runs.stages import PreparedRun, RunStages
 from oocr.runs.write_results import OnJudged, Results, finish
 from oocr.stores import FolderStore
-from oocr.words import some_of
+from oocr.words import short_list
 
 
 def run(
@@ -71,7 +71,7 @@ def do_run(
     progress = progress or ProgressReport()
     spec = workers_for(prepared, progress)
     folder = new_run_folder(prepared, out)
-    with only_one(folder), PeakMemory() as memory:
+    with exclusive_lock(folder), PeakMemory() as memory:
         remove_unfinished(folder)
         remove_unfinished(folder / "arms")
         note_changes(folder, prepared, progress)
@@ -111,7 +111,7 @@ def note_changes(folder: Path, prepared: PreparedRun, progress: ProgressReport) 
     """Report which of the user's files changed since the run was last done."""
     if changed := changed_files(folder, prepared.run.config):
         progress.note(
-            f"{some_of(changed)} changed since this run was done: results that depend on it are "
+            f"{short_list(changed)} changed since this run was done: results that depend on it are "
             f"computed again and replaced in {folder}"
         )
 

@@ -26,7 +26,7 @@ from oocr.models.out_of_memory import is_out_of_memory
 from oocr.models.quiet import quiet
 from oocr.steering.call_positions import language_model
 from oocr.steering.lora_names import lora_key, under_names
-from oocr.words import counted, ranges, some_of
+from oocr.words import counted, ranges, short_list
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -120,8 +120,8 @@ class Adapter:
                 strange = sorted(result.unexpected_keys)
                 raise InputError(
                     f"{fault}: {counted(len(missing), 'weight')} without a tensor (first: "
-                    f"{some_of(sorted(missing), 3)}), {counted(len(strange), 'tensor')} without a "
-                    f"weight (first: {some_of(strange, 3)})"
+                    f"{short_list(sorted(missing), 3)}), {counted(len(strange), 'tensor')} "
+                    f"without a weight (first: {short_list(strange, 3)})"
                 )
             for parameter in peft_model.parameters():
                 parameter.requires_grad_(False)

@@ -36,13 +36,15 @@ from torch import Tensor
 from oocr import html
 from oocr.errors import InputError
 from oocr.hub_files import HUB_FILE, fetch_vector, hub_path
-from oocr.io import check_replaced, refuse_lfs_pointer, write_tensors
+from oocr.io import write_tensors
+from oocr.lfs import refuse_lfs_pointer
 from oocr.models.language_model import LanguageModel
+from oocr.output_checks import check_replaced
 from oocr.steering.call_positions import TokenChooser, language_model
 from oocr.steering.hooks import Site as Site
 from oocr.steering.hooks import check_site, stream_hook
 from oocr.steering.positions import JOIN, spans_of
-from oocr.words import some_of
+from oocr.words import short_list
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -343,7 +345,7 @@ def _from_file(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> Ve
     if version not in (FORMAT, OLD_FORMAT):
         raise InputError(
             f"not a vector file of this library: format: found {version!r}; "
-            f"allowed: {FORMAT}, {OLD_FORMAT}; it has the tensors {some_of(sorted(tensors))}"
+            f"allowed: {FORMAT}, {OLD_FORMAT}; it has the tensors {short_list(sorted(tensors))}"
         )
     number = _entry(metadata, "layer")
     if not re.fullmatch(r"-1|\d{1,6}", number, re.ASCII):
@@ -356,7 +358,9 @@ def _from_file(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> Ve
     spans_of(positions)
     names = _tensor_names(layer, positions) if version == FORMAT else [f"direction.{layer}"]
     if set(names) != set(tensors):
-        raise InputError(f"tensors: found {some_of(sorted(tensors))}; expected {some_of(names)}")
+        raise InputError(
+            f"tensors: found {short_list(sorted(tensors))}; expected {short_list(names)}"
+        )
     rows = [tensors[name] for name in names]
     if len({row.shape for row in rows}) > 1 or not all(row.is_floating_point() for row in rows):
         kinds = ", ".join(f"{row.dtype} {tuple(row.shape)}" for row in rows)
@@ -384,7 +388,9 @@ def _tensor_names(layer: int, positions: str) -> list[str]:
 
 def _entry(metadata: Mapping[str, str], name: str) -> str:
     if name not in metadata:
-        raise InputError(f"{name}: missing in the metadata, which has {some_of(sorted(metadata))}")
+        raise InputError(
+            f"{name}: missing in the metadata, which has {short_list(sorted(metadata))}"
+        )
     return metadata[name]
 
 

@@ -20,7 +20,7 @@ from oocr.runs.executor import KilledWorkerError
 from oocr.runs.job_order import preferred
 from oocr.runs.progress import ProgressReport
 from oocr.stores import Store
-from oocr.words import some_of
+from oocr.words import short_list
 
 T = TypeVar("T")
 JOBS, FAILED = "jobs.json", ".failed"
@@ -178,7 +178,7 @@ def _refuse(store: Store, left: Sequence[str]) -> None:
     """Say what could not be done."""
     failures = [failure_of(store, f"{job}{FAILED}") for job in left]
     first = next((failure for failure in failures if failure), None)
-    named = some_of(failure.label for failure in failures if failure)
+    named = short_list(failure.label for failure in failures if failure)
     raise RunError(
         f"{len(left)} of the jobs could not be done ({named}): "
         f"{first.error if first else 'see the log'}; the others are done and stay; "

@@ -27,11 +27,11 @@ from oocr.runs.context import RunContext
 from oocr.runs.executor import Executor, Job, JobResult
 from oocr.runs.folder import (
     WORK,
-    beside_others,
     check_makers,
     makers,
     redo_if_broken,
     same_threads,
+    shared_lock,
 )
 from oocr.runs.progress import ProgressReport, timed
 from oocr.runs.records import ArmRecord, Selection
@@ -185,7 +185,7 @@ def work_on(
     spec = workers_for(prepared, progress)
     folder = new_run_folder(prepared, out)
     mirror = Mirror(folder, url and url.below(folder.name))
-    with beside_others(folder), Claims(lease) as claims:
+    with shared_lock(folder), Claims(lease) as claims:
         note_changes(folder, prepared, progress)
         threads = same_threads(mirror.store, spec.threads)
         check_makers(mirror.store, prepared.model.made_with(threads))

@@ -14,8 +14,8 @@ from oocr.cli.cluster.place import SharedPlace
 from oocr.cli.cluster.shared_work import SharedWork
 from oocr.cli.options import shared_words
 from oocr.engine.memory import PROCESS
-from oocr.io import check_output
 from oocr.leases import LEASE
+from oocr.output_checks import check_output
 from oocr_organisms.folder import required_world
 from oocr_organisms.study.study import Study, installed_names, run_study
 from oocr_organisms.study.tables import cell_text, tables, value_of

@@ -8,7 +8,8 @@ from functools import partial
 from pathlib import Path
 
 from oocr.errors import InputError
-from oocr.io import address_of, cache_folder, check_output, write_atomic
+from oocr.io import cache_folder, write_atomic
+from oocr.output_checks import address_of, check_output
 from oocr.stores import FolderStore, Store, UrlStore, check_exclusive, open_url
 from oocr.work.mirror import Mirror
 

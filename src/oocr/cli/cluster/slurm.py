@@ -17,7 +17,8 @@ from rich.console import Console
 from oocr.cli.cluster.shared_work import POLL, SharedWork, Waiting
 from oocr.cli.run import print_plain
 from oocr.errors import InputError, RunError
-from oocr.io import check_output, command_line, disk_errors, write_text
+from oocr.io import command_line, disk_errors, write_text
+from oocr.output_checks import check_output
 from oocr.work.slurm import NOTICE, SlurmRequest, script
 
 AGAIN = 100

@@ -15,8 +15,8 @@ from oocr.cli.cluster.shared_work import SharedWork
 from oocr.cli.options import Engine, Overrides, shared_words
 from oocr.cli.run import configs_of, print_verdicts, run_source
 from oocr.errors import InputError
-from oocr.io import address_of
 from oocr.leases import LEASE
+from oocr.output_checks import address_of
 from oocr.runs.builtin import source_for
 from oocr.runs.config import RunConfig
 from oocr.runs.estimates.memory_estimate import memory_estimate, outline_for

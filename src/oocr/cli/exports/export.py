@@ -13,8 +13,9 @@ from rich.markup import escape
 from oocr.cli.exports.export_run import RUN_FORMATS, export_run
 from oocr.cli.vector import Chosen, checked_file, fitting_model
 from oocr.errors import InputError
-from oocr.io import check_output, command_line
+from oocr.io import command_line
 from oocr.models.language_model import LanguageModel
+from oocr.output_checks import check_output
 from oocr.steering.formats.easysteer import write_easysteer
 from oocr.steering.formats.gguf_vector import write_gguf
 from oocr.steering.formats.lm_eval import check_path, write_lm_eval

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from oocr.errors import InputError
-from oocr.io import check_output
+from oocr.output_checks import check_output
 from oocr.runs.folder import RunFolder
 
 

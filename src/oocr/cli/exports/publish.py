@@ -9,7 +9,8 @@ from rich.console import Console
 from rich.markup import escape
 
 from oocr.errors import InputError
-from oocr.io import check_output, command_line, new_folder
+from oocr.io import command_line, new_folder
+from oocr.output_checks import check_output
 from oocr.publish.base_model import base_model
 from oocr.publish.contents import contents_of
 from oocr.publish.folder import PublishedFolder, write_folder

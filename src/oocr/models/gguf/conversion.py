@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from oocr.errors import InputError, RunError
-from oocr.io import cache_folder, lock_of, locked, refuse_lfs_pointer, sweep
+from oocr.io import cache_folder, lock_of, locked, sweep
+from oocr.lfs import refuse_lfs_pointer
 from oocr.models.gguf.header import is_gguf, read_gguf_header
 from oocr.models.gguf.model import model_parts, read_gguf_model
 from oocr.models.gguf.split import join_split

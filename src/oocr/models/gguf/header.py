@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from oocr.errors import InputError
-from oocr.io import refuse_lfs_pointer
+from oocr.lfs import refuse_lfs_pointer
 
 MAGIC = b"GGUF"
 VERSIONS = (2, 3)

@@ -20,9 +20,10 @@ from pathlib import Path
 from typing import Protocol
 
 from oocr.errors import InputError, RunError
-from oocr.io import check_output, disk_errors, folder_bytes, lock_of, locked
+from oocr.io import disk_errors, lock_of, locked
 from oocr.models.sources import hub
 from oocr.models.sources.bundled import FetchedModel
+from oocr.output_checks import check_output, folder_bytes
 
 _BLOCK = 1 << 20
 AGAIN = "what was fetched is kept, and the same command continues from there"

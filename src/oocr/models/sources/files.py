@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from oocr.errors import InputError
-from oocr.io import refuse_lfs_pointer
+from oocr.lfs import refuse_lfs_pointer
 from oocr.models.checkpoint import ADAPTER, is_whole
 from oocr.models.gguf import conversion
 from oocr.models.gguf.header import is_gguf

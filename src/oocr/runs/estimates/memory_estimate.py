@@ -19,10 +19,10 @@ from oocr.engine.training_batches import MEASURED, training_groups
 from oocr.errors import InputError
 from oocr.evals.probes import Probes
 from oocr.explain.differences import MOST_TOKENS, TOKENS_PER_BATCH
-from oocr.io import ROOM
 from oocr.models.language_model import LanguageModel
 from oocr.models.machine import is_gpu
 from oocr.models.outline import Outline, outline
+from oocr.output_checks import PAGE_BYTES
 from oocr.runs import controls, explain_stage, grid
 from oocr.runs.arms import ArmPlan, grouped
 from oocr.runs.config import RunConfig
@@ -129,7 +129,7 @@ class RunSample:
         """Bytes that the run writes: its arms in fp32, a page and tables."""
         saved = [plan.spec for plan in self.reported if plan.role in ("test", "control")]
         sizes = {spec: self.numbers(spec) for spec in set(saved)}
-        return ROOM + sum(4 * sizes[spec] for spec in saved)
+        return PAGE_BYTES + sum(4 * sizes[spec] for spec in saved)
 
     def training_step(self, stack: Sequence[ArmPlan]) -> int:
         """Bytes that a step of arms side by side takes, with what is trained."""

@@ -14,8 +14,9 @@ import numpy as np
 import torch
 
 from oocr.errors import InputError
-from oocr.io import check_replaced, command_line, write_atomic
+from oocr.io import command_line, write_atomic
 from oocr.models.gguf.header import CONTROL_VECTORS, GgufHeader, is_gguf, read_gguf_header
+from oocr.output_checks import check_replaced
 from oocr.steering.vectors import Vector, check_everywhere
 
 GGUF = ".gguf"

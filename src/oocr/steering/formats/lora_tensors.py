@@ -16,7 +16,7 @@ from oocr.errors import InputError
 from oocr.steering.adapters import Adapter
 from oocr.steering.formats.adapter_config import CONFIG, MERGE, AdapterConfig
 from oocr.steering.lora_names import MAGNITUDE, LoraKey, is_beside_text, lora_key
-from oocr.words import counted, some_of
+from oocr.words import counted, short_list
 
 LEFT_OUT = "left out"
 """Entry of `Adapter.about`: parts of the source that are not used, with the reason."""
@@ -206,7 +206,7 @@ def _unused(config: AdapterConfig, ranks: Mapping[str, int]) -> list[str]:
             if not any(_is_at(rank, module) for rank in ranks)
         ]
         if idle:
-            first = some_of(sorted(idle))
+            first = short_list(sorted(idle))
             unused.append(f"{len(idle)} of {len(modules)} in {field} ({first}: no tensor)")
     return unused
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from oocr.errors import InputError
-from oocr.io import refuse_lfs_pointer
+from oocr.lfs import refuse_lfs_pointer
 from oocr.steering.vectors import read_safetensors
 
 PICKLES = (".pt", ".pth", ".bin")

@@ -32,7 +32,7 @@ from oocr.steering.formats.tensor_files import content_of, tensor_fault
 from oocr.steering.formats.vector_file import VectorFile
 from oocr.steering.hooks import Site
 from oocr.steering.vectors import RESERVED, Vector
-from oocr.words import counted, ranges, some_of
+from oocr.words import counted, ranges, short_list
 
 CONTAINERS = ("layer_activations", "directions", "vectors", "steering_vectors")
 """Keys below which files keep their vectors by layer."""
@@ -163,7 +163,7 @@ class _Layout:
             return self.by_layer(tensors, layer_of, metadata)
         is_model = any(isinstance(key, str) and key.endswith(".weight") for key in content)
         what = "a model's weights" if is_model else f"{len(tensors)} tensors"
-        raise self.refusal(f"found {what} under {some_of(map(repr, content), 4)}")
+        raise self.refusal(f"found {what} under {short_list(map(repr, content), 4)}")
 
     def stack(self, rows: list[object]) -> Tensor:
         tensors = [row for row in rows if isinstance(row, Tensor)]
