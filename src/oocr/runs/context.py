@@ -120,7 +120,7 @@ class RunContext:
     ) -> list[Tensor]:
         """Option log-scores [item, option] per stacked arm; equal questions are computed once."""
         unique: dict[tuple[object, ...], tuple[int, Example]] = {}
-        asked = [(x.prompt, x.options, x.scored_by, *sorted(x.spans.items())) for x in items]
+        asked = list(map(question_key, items))
         for example, question in zip(items, asked, strict=True):
             unique.setdefault(question, (len(unique), example))
         key = tuple(unique)
@@ -167,6 +167,11 @@ class RunContext:
             items += recording.batch.items
             totals = [a + b * recording.batch.items for a, b in zip(totals, losses, strict=True)]
         return [total / items for total in totals]
+
+
+def question_key(example: Example) -> tuple[object, ...]:
+    """What a question's scores depend on, apart from the arm: equal questions have equal ones."""
+    return (example.prompt, example.options, example.scored_by, *sorted(example.spans.items()))
 
 
 def part_rows(

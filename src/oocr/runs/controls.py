@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import polars as pl
 from torch import Tensor
@@ -15,13 +16,13 @@ from oocr.evals.free_text import answers, free_rows
 from oocr.evals.probes import Probes, arm_columns, rows
 from oocr.io import key_of
 from oocr.runs.arms import load_intervention
-from oocr.runs.context import RunContext, computed_with, part_rows
+from oocr.runs.context import RunContext, computed_with, part_rows, question_key
 from oocr.runs.executor import Job
 from oocr.runs.folder import kept_rows
 from oocr.runs.records import ArmRecord, Continuation
 from oocr.steering.adapters import Adapter
 from oocr.steering.vectors import Vector, random_vector
-from oocr.tasks.task import Task, TaskSet
+from oocr.tasks.task import Score, Task, TaskSet
 
 RowJobs = list[tuple[str, Job[pl.DataFrame]]]
 """Labelled jobs that return rows."""
@@ -39,9 +40,65 @@ NEW_TOKENS = 6
 """Tokens of a shown continuation."""
 
 
-def base_jobs(tasks: TaskSet, folder: Path) -> RowJobs:
-    """Jobs that score the untouched model on the test tasks; cached in `folder`."""
-    return [_kept("base", folder / "base", _asked(tasks), partial(_base, tests=tasks.test))]
+class TaskGroup(NamedTuple):
+    """Test tasks that share questions, so that one job scores all of them.
+
+    `number`: place among the groups; None: it is the only one.
+    """
+
+    tests: tuple[Task, ...]
+    score: Score
+    number: int | None
+
+    @property
+    def trained(self) -> str:
+        """The task of which a process should have recorded the texts (`Executor.completed`)."""
+        return self.tests[0].train_hash
+
+    @property
+    def asked(self) -> list[object]:
+        """What the group is scored on."""
+        return [[task.member, task.asked_hash] for task in self.tests]
+
+    def label(self, text: str) -> str:
+        """The label of one of its jobs."""
+        return text if self.number is None else f"{text}, {self.tests[0].member}"
+
+    def target(self, folder: Path, name: str) -> Path:
+        """The folder of one of its jobs' rows."""
+        name = name if self.number is None else f"{name} of group {self.number}"
+        return folder / name.replace(" ", "-")
+
+
+def task_groups(tasks: TaskSet) -> list[TaskGroup]:
+    """The test tasks in groups; tasks of a group share questions, directly or through others.
+
+    A process has recorded the questions of the tasks that it trained, so other tasks' questions
+    should not be part of its job. Tasks that are compared (log-odds contrasts) stay together.
+    """
+    groups: list[tuple[list[int], set[tuple[object, ...]]]] = []
+    for index, task in enumerate(tasks.test):
+        places, asked = [index], {question_key(example) for example in _questions([task])}
+        apart: list[tuple[list[int], set[tuple[object, ...]]]] = []
+        for group in groups:
+            if tasks.score == "log_odds" or group[1] & asked:
+                places, asked = group[0] + places, group[1] | asked
+            else:
+                apart.append(group)
+        groups = [*apart, (places, asked)]
+    listed = sorted(sorted(places) for places, _ in groups)
+    if len(listed) == 1:
+        return [TaskGroup(tuple(tasks.test), tasks.score, None)]
+    return [
+        TaskGroup(tuple(tasks.test[place] for place in places), tasks.score, number)
+        for number, places in enumerate(listed)
+    ]
+
+
+def base_jobs(group: TaskGroup, folder: Path) -> RowJobs:
+    """Jobs that score the untouched model on a group of test tasks; cached in `folder`."""
+    job = partial(_base, tests=group.tests)
+    return [_kept(group.label("base"), group.target(folder, "base"), group.asked, job)]
 
 
 def ceiling_jobs(tasks: TaskSet, folder: Path) -> RowJobs:
@@ -55,9 +112,9 @@ def ceiling_jobs(tasks: TaskSet, folder: Path) -> RowJobs:
 
 
 def random_jobs(
-    tasks: TaskSet, like: Vector, norm: float, name: str, count: int, folder: Path
+    group: TaskGroup, like: Vector, norm: float, name: str, count: int, folder: Path
 ) -> RowJobs:
-    """Jobs that score random directions on every test task: the effect of any vector of that size.
+    """Jobs that score random directions on a group: the effect of any vector of that size.
 
     The directions have the site of the trained vector `like` and the norm `norm`. All tasks share
     them, and a question of several tasks is computed once. Where two tasks are compared (log-odds
@@ -67,13 +124,10 @@ def random_jobs(
     jobs: RowJobs = []
     for begin in range(0, count, CHUNK):
         numbers = range(begin, min(begin + CHUNK, count))
-        job = partial(_random, tasks=tasks, like=like, norm=norm, name=name, numbers=numbers)
-        about = [*site, tasks.score, numbers.start, numbers.stop, *_asked(tasks)]
-        label, target = (
-            f"{name}, {begin} to {numbers.stop - 1}",
-            f"{name} {begin}".replace(" ", "-"),
-        )
-        jobs.append(_kept(label, folder / target, about, job))
+        job = partial(_random, group=group, like=like, norm=norm, name=name, numbers=numbers)
+        about = [*site, group.score, numbers.start, numbers.stop, *group.asked]
+        label = group.label(f"{name}, {begin} to {numbers.stop - 1}")
+        jobs.append(_kept(label, group.target(folder, f"{name} {begin}"), about, job))
     return jobs
 
 
@@ -144,10 +198,6 @@ def _rows_once(
     return kept_rows(target, key, lambda _: pl.concat(job(context), how="diagonal_relaxed"))
 
 
-def _asked(tasks: TaskSet) -> list[object]:
-    return [[task.member, task.asked_hash] for task in tasks.test]
-
-
 def _questions(tests: Sequence[Task]) -> list[Example]:
     return [example for task in tests for items in task.scored.values() for example in items]
 
@@ -185,17 +235,17 @@ def _ceiling(context: RunContext, *, items: Sequence[Example]) -> list[pl.DataFr
 
 
 def _random(
-    context: RunContext, *, tasks: TaskSet, like: Vector, norm: float, name: str, numbers: range
+    context: RunContext, *, group: TaskGroup, like: Vector, norm: float, name: str, numbers: range
 ) -> list[pl.DataFrame]:
     # Number n pairs direction n with n + 1 where two tasks are compared.
-    shift = 1 if tasks.score == "log_odds" else 0
-    last = numbers.stop + shift * (len(tasks.test) - 1)
+    tests, shift = group.tests, 1 if group.score == "log_odds" else 0
+    last = numbers.stop + shift * (len(tests) - 1)
     vectors = [random_vector(like, norm, 10_000 + n) for n in range(numbers.start, last)]
-    scored = context.scores(_questions(tasks.test), vectors)
+    scored = context.scores(_questions(tests), vectors)
     frames: list[pl.DataFrame] = []
     for place, number in enumerate(numbers):
-        by_task = [scored[shift * index + place] for index in range(len(tasks.test))]
-        frames += _rows(tasks.test, by_task, name, number)
+        by_task = [scored[shift * index + place] for index in range(len(tests))]
+        frames += _rows(tests, by_task, name, number)
     return frames
 
 

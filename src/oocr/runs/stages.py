@@ -127,7 +127,8 @@ class RunStages:
         frames += self._stage(
             "explaining LoRAs", self.explain_jobs(arms), "explaining", self.explained_tasks(arms)
         )
-        frames += self._stage("base and random directions", self.control_jobs(arms))
+        jobs, recorded = self.control_jobs(arms)
+        frames += self._stage("base and random directions", jobs, tasks=recorded)
         if free := controls.free_jobs(tasks, arms, self.folder):
             frames += self._stage("free answers", free)
         shown = controls.example_jobs(tasks, arms, config.explain.examples, self.folder)
@@ -190,16 +191,22 @@ class RunStages:
         """The recordings that each job of `explain_jobs` needs; training needs others."""
         return [f"explain {arm.task}" for arm in self.explained(arms)]
 
-    def control_jobs(self, arms: Sequence[ArmRecord]) -> controls.RowJobs:
-        """Jobs that score the base and random directions, after the LoRAs are explained."""
-        tasks, folder = self.tasks, self.folder
-        count = self.prepared.run.config.controls.random_directions
+    def control_jobs(self, arms: Sequence[ArmRecord]) -> tuple[controls.RowJobs, list[str]]:
+        """Jobs that score the base and random directions, after the LoRAs are explained.
+
+        The second list has the trained task of each, whose recordings it can use.
+        """
+        folder, count = self.folder, self.prepared.run.config.controls.random_directions
         reported = [arm for arm in arms if arm.role == "test"]
-        jobs = controls.base_jobs(tasks, folder)
         like_by_null = self._like(reported, self.explained(arms)) if count else {}
-        for name, (like, norm) in like_by_null.items():
-            jobs += controls.random_jobs(tasks, like, norm, name, count, folder)
-        return jobs
+        jobs: controls.RowJobs = []
+        trained: list[str] = []
+        for group in controls.task_groups(self.tasks):
+            jobs += controls.base_jobs(group, folder)
+            for name, (like, norm) in like_by_null.items():
+                jobs += controls.random_jobs(group, like, norm, name, count, folder)
+            trained += [group.trained] * (len(jobs) - len(trained))
+        return jobs, trained
 
     def each(
         self,

@@ -95,12 +95,15 @@ class SharedRun:
         self.share("selection", select, files=(SELECTION,), here=True)
         selection = self._selection()
         plans = grid.reported_plans(config, tasks, selection)
-        beside = [*controls.ceiling_jobs(tasks, folder), *controls.base_jobs(tasks, folder)]
+        beside = controls.ceiling_jobs(tasks, folder)
+        for group in controls.task_groups(tasks):
+            beside += controls.base_jobs(group, folder)
         self.train("training", plans, beside)
         arms = [_record(folder, plan) for plan in plans if plan.role == "test"]
         explained = [*stages.explain_jobs(arms), *controls.free_jobs(tasks, arms, folder)]
         self.share("explaining", explained, tasks=stages.explained_tasks(arms))
-        self.share("random directions", stages.control_jobs(arms))
+        jobs, recorded = stages.control_jobs(arms)
+        self.share("random directions", jobs, tasks=recorded)
         write = [("writing", partial(_alone, do=finish))]
         self.share("writing", write, files=("*",), here=True)
 

@@ -249,12 +249,14 @@ def work_of(sample: RunSample, gpu: Gpu | None = None, kept: float = 1.0) -> lis
     out = [_mean(works) for works in kinds.values()]
     tests = [plan for plan in sample.reported if plan.role == "test"]
     if config.controls.random_directions and tests:
-        answers: list[ArmGroupCost] = []
+        asked: dict[object, FlopCount] = {}  # a direction answers all tasks, equal questions once
         for task_asked in {plan.task.name: plan.task for plan in tests}.values():
-            passes = [pass_over(batch, shape, tests[0]) for batch in sample.asked(task_asked)]
-            answers.append(pass_cost("random directions", gpu, passes))
+            for batch in sample.asked(task_asked):
+                asked[batch_key(batch)] = pass_over(batch, shape, tests[0])
         nulls = (config.vector is not None) + 2 * (config.adapter is not None)
-        out.append(replace(_mean(answers), arms=config.controls.random_directions * nulls))
+        count = config.controls.random_directions * nulls
+        cost = pass_cost("random directions", gpu, list(asked.values()))
+        out.append(replace(cost, arms=count))
     if gpu is not None and kept < 1:
         out.append(pass_cost("recordings made again", gpu, again))
     return [*out, pass_cost("recording, once", gpu, list(recorded.values()))]
