@@ -14,12 +14,7 @@ from oocr.io import KEY, new_folder
 from oocr.leases import Claims, board_of, claim_name
 from oocr.stores import StoreError, UrlStore, check_exclusive, open_url, store_of
 from oocr.work.mirror import Mirror
-from tests.work.exclusive import URL, Exclusive, exclusive_store
-
-
-@pytest.fixture
-def files(monkeypatch: pytest.MonkeyPatch) -> type[Exclusive]:
-    return exclusive_store(monkeypatch)
+from tests.work.exclusive import URL, Exclusive
 
 
 @pytest.mark.parametrize(

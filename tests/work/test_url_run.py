@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -19,22 +19,27 @@ from oocr.work.mirror import Mirror
 from oocr.work.shared_run import work_on
 from tests.command_line import Call
 from tests.tiny_run import Tiny, claims_of, rows_of, write_yaml
-from tests.work.exclusive import URL, Exclusive, exclusive_store
+from tests.work.exclusive import URL, Exclusive
 from tests.work.one_process import OneProcess
 
 
+class UrlRun(NamedTuple):
+    """A run for an address, the store there, and the same run's folder without an address."""
+
+    tiny: Tiny
+    files: type[Exclusive]
+    done: Path
+
+
 @pytest.fixture
-def files(monkeypatch: pytest.MonkeyPatch) -> type[Exclusive]:
-    return exclusive_store(monkeypatch)
+def url_run(tiny: Tiny, files: type[Exclusive], done: Path) -> UrlRun:
+    return UrlRun(tiny, files, done)
 
 
 def test_whoever_goes_on_elsewhere_does_what_is_missing(
-    files: type[Exclusive],
-    tiny: Tiny,
-    done: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    url_run: UrlRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    tiny, files, done = url_run
     taken: list[tuple[str, str]] = []
     take, push, pushes = Claims.take, Mirror.push, [0]
 
@@ -77,13 +82,9 @@ def test_whoever_goes_on_elsewhere_does_what_is_missing(
 
 
 def test_the_commands_take_an_address(
-    call: Call,
-    files: type[Exclusive],
-    tiny: Tiny,
-    done: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    call: Call, url_run: UrlRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    tiny, files, done = url_run
     settings = json.loads(tiny.config().model_dump_json())
     source = write_yaml(tmp_path / "run.yaml", settings)
     refused = call("run", source, "--out", URL)
