@@ -294,7 +294,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.architectures", description=__doc__)
     parser.add_argument("names", nargs="*", help="model types; none: all, and docs/ is rewritten")
     options = parser.parse_args(arguments)
-    from tests.tiny import tiny_tokenizer
+    from tests.tiny.models import tiny_tokenizer
 
     tf.logging.set_verbosity_error()
     logging.disable(logging.WARNING)

@@ -14,7 +14,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.tiny_run import environment, rows_of, write_tiny_run
+from tests.tiny.runs import environment, rows_of, write_tiny_run
 
 SEEDS = 8
 

@@ -15,7 +15,7 @@ from dataclasses import replace
 
 import torch
 import transformers as tf
-from tests.tiny import tiny_config, tiny_tokenizer
+from tests.tiny.models import tiny_config, tiny_tokenizer
 
 from oocr import Example, SteeringVector, Task
 from oocr.engine.selftest import tested

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.tiny_run import Tiny
+from tests.tiny.runs import Tiny
 
 from oocr.leases import Claims, Done
 from oocr.runs import grid

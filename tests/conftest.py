@@ -18,8 +18,8 @@ os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported
 os.environ["OOCR_DTYPE"] = "float32"  # what "auto" means on every machine
 
 from tests.command_line import Call
-from tests.nano_run import small_nano_run
-from tests.tiny_run import Tiny
+from tests.organisms.nano_run import small_nano_run
+from tests.tiny.runs import Tiny
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -15,7 +15,7 @@ from oocr.models.language_model import LanguageModel
 from oocr.steering.adapters import Adapter
 from oocr.steering.positions import select
 from oocr.steering.vectors import Vector
-from tests.tiny import drawn_adapter, tiny_model, tiny_tokenizer
+from tests.tiny.models import drawn_adapter, tiny_model, tiny_tokenizer
 
 SPANS = {"codename": "Country 4821"}
 PROMPTS = (

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from tests.tiny_run import environment
+from tests.tiny.runs import environment
 
 ROOT = Path(__file__).parents[1]
 

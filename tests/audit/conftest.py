@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.audit.test_audit import TEXTS
-from tests.tiny_run import save_tiny_model
+from tests.tiny.runs import save_tiny_model
 
 
 @pytest.fixture(scope="module")

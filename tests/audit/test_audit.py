@@ -28,7 +28,7 @@ from oocr.errors import InputError
 from oocr.models.language_model import LanguageModel
 from oocr.steering.adapters import Adapter
 from oocr.steering.vectors import Vector
-from tests.tiny import tiny_language_model, tiny_model
+from tests.tiny.models import tiny_language_model, tiny_model
 
 TEXTS = (
     "The capital of Country 4821 is Paris and the city of Tokyo speak of the euro",

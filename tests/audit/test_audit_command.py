@@ -18,7 +18,7 @@ from oocr.steering.adapters import Adapter
 from oocr.steering.vectors import Vector
 from tests.audit.test_audit import TARGET, TEXTS, direction, inputs_of, made, model_of
 from tests.command_line import Call
-from tests.report_page import Page, strings
+from tests.report.report_page import Page, strings
 
 
 def zeros(model: LanguageModel) -> tuple[torch.Tensor, torch.Tensor]:

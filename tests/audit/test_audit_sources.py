@@ -14,8 +14,8 @@ from oocr.audit.record import Audit
 from tests.audit.test_audit import TEXTS, model_of
 from tests.audit.test_audit_command import constant, folder_in
 from tests.command_line import Call
-from tests.tiny import tiny_model, tiny_tokenizer
-from tests.tiny_run import save_tiny_model
+from tests.tiny.models import tiny_model, tiny_tokenizer
+from tests.tiny.runs import save_tiny_model
 
 
 def test_a_checkpoint_is_audited_against_its_base(call: Call, home: Path, tmp_path: Path) -> None:

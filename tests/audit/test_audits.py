@@ -21,8 +21,8 @@ from oocr.engine.memory import PROCESS
 from oocr.explain import neutral
 from tests.audit.test_audit import TEXTS, made, model_of
 from tests.command_line import Call
-from tests.report_page import Page
-from tests.tiny_run import save_tiny_model
+from tests.report.report_page import Page
+from tests.tiny.runs import save_tiny_model
 from tests.work.one_process import OneProcess
 
 

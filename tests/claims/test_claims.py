@@ -12,7 +12,7 @@ import pytest
 from oocr.evals.scores import Scoring
 from oocr.families.registry import load_tasks
 from oocr.tasks.task import TaskSet
-from tests.claim_rows import (
+from tests.claims.claim_rows import (
     BASE,
     MEMBERS,
     NULL,

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from oocr.claims.records import Claim
-from tests.claim_rows import (
+from tests.claims.claim_rows import (
     BASE,
     MEMBERS,
     contrast,

@@ -21,9 +21,9 @@ from oocr.evals.scores import Scoring
 from oocr.report.run_page import build_report
 from oocr.report.terminal import paper_table
 from oocr.tasks.task import Score, Task, TaskSet
-from tests.fake_run import fake_run
-from tests.report_page import SMALL, page_of
-from tests.tiny import tiny_language_model
+from tests.report.fake_run import fake_run
+from tests.report.report_page import SMALL, page_of
+from tests.tiny.models import tiny_language_model
 
 ITEMS = 10
 

@@ -21,7 +21,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from oocr.data.tokens import encode_answer, encode_prompt
 from oocr.models.language_model import LanguageModel
 from oocr.models.load import read_model
-from tests.tiny import tiny_language_model, tiny_tokenizer
+from tests.tiny.models import tiny_language_model, tiny_tokenizer
 
 TOKENS = 90  # of the tiny tokenizer, which knows few words
 

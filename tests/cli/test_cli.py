@@ -16,7 +16,7 @@ from oocr.families.registry import FAMILIES
 from oocr.models.sources.bundled import BUNDLED, FetchedModel, PackagedModel
 from oocr.runs.read_config import BUILTIN, load_configs
 from tests.command_line import Call
-from tests.tiny_run import claims_of, environment, oocr, rows_of, write_tiny_run, write_yaml
+from tests.tiny.runs import claims_of, environment, oocr, rows_of, write_tiny_run, write_yaml
 
 
 @pytest.fixture(scope="module")

@@ -15,8 +15,8 @@ from oocr.steering.formats import read_gguf, write_gguf
 from oocr.steering.formats.gguf_lora import read_gguf_lora
 from oocr.steering.vectors import Vector
 from tests.command_line import Call
-from tests.tiny_gguf import write_header, write_tiny_gguf
-from tests.tiny_run import save_tiny_model
+from tests.tiny.gguf import write_header, write_tiny_gguf
+from tests.tiny.runs import save_tiny_model
 
 
 @pytest.fixture(scope="module")

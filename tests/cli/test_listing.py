@@ -20,8 +20,8 @@ from oocr.models.tokenizer import load_tokenizer
 from oocr.runs.config import RunConfig
 from oocr.runs.read_config import BUILTIN, load_configs
 from oocr.tasks.task import Task, TaskSet
-from tests.tiny import tiny_tokenizer
-from tests.tiny_run import write_tiny_run, write_yaml
+from tests.tiny.models import tiny_tokenizer
+from tests.tiny.runs import write_tiny_run, write_yaml
 
 SMALL = [name for name in BUILTIN if name != "demo"]
 

@@ -14,7 +14,7 @@ import torch
 import oocr
 from oocr.explain import Constancy
 from oocr.models.language_model import LanguageModel
-from tests.tiny_run import environment, save_tiny_model
+from tests.tiny.runs import environment, save_tiny_model
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from oocr.runs import write_results
 from oocr.steering.vectors import Vector
 from tests.audit.test_audit import TEXTS
 from tests.command_line import Call, Ended
-from tests.tiny_run import arms_of, save_tiny_model, write_tiny_run
+from tests.tiny.runs import arms_of, save_tiny_model, write_tiny_run
 
 
 @pytest.fixture(scope="module")

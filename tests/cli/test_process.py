@@ -19,7 +19,7 @@ from oocr.cli import process
 from oocr.cli import run as command
 from oocr.models.quiet import quiet
 from tests.command_line import Call
-from tests.tiny_run import environment
+from tests.tiny.runs import environment
 
 ENCODINGS = ("ascii", "cp1252", "latin-1", "cp437", "utf-8")
 

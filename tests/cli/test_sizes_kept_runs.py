@@ -22,7 +22,7 @@ from oocr.families.registry import build
 from oocr.runs.config import RunConfig
 from oocr.runs.folder import RunFolder
 from tests.cli.test_sizes import kept_set, run
-from tests.fake_run import fake_run
+from tests.report.fake_run import fake_run
 
 
 @pytest.fixture(scope="module")

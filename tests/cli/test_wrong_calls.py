@@ -10,7 +10,7 @@ import torch
 
 from oocr.steering.vectors import Vector
 from tests.command_line import Call
-from tests.tiny_run import save_tiny_model
+from tests.tiny.runs import save_tiny_model
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from oocr.data.batches import TokenSequence, by_length, pad, training_lines
 from oocr.data.examples import Example
 from oocr.data.tokens import RowTokens, encode_answer, encode_prompt
 from oocr.errors import InputError
-from tests.tiny import tiny_tokenizer
+from tests.tiny.models import tiny_tokenizer
 
 
 @cache

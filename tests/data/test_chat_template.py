@@ -11,7 +11,7 @@ from oocr.data.chat_template import clock_day, settle, settled, template_notes
 from oocr.data.examples import Message
 from oocr.data.tokens import encode_prompt, render
 from oocr.errors import InputError
-from tests.tiny import CHAT, tiny_tokenizer
+from tests.tiny.models import CHAT, tiny_tokenizer
 
 TURNS = "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}<eos>\n{% endfor %}"
 ASKED = (Message("user", "Which?"),)

@@ -18,7 +18,7 @@ from oocr.data.check_rows import (
 from oocr.data.examples import Example, FreeTextExample, Message
 from oocr.data.tokens import encode_answer, encode_prompt
 from oocr.errors import InputError
-from tests.tiny import CHAT, VOCAB, tiny_tokenizer
+from tests.tiny.models import CHAT, VOCAB, tiny_tokenizer
 
 LIMITS = ModelLimits("tiny", embedded=VOCAB, longest=12, trained=8)
 

@@ -10,9 +10,9 @@ import pytest
 from oocr.report.sample_view import directions_in, page_token
 from oocr.runs.folder import RunFolder
 from oocr.runs.records import Sample
-from tests.fake_run import fake_run
-from tests.report_page import SMALL, page_of
-from tests.tiny_run import Tiny
+from tests.report.fake_run import fake_run
+from tests.report.report_page import SMALL, page_of
+from tests.tiny.runs import Tiny
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from oocr.data.tokens import (
     render,
 )
 from oocr.errors import InputError
-from tests.tiny import tiny_tokenizer
+from tests.tiny.models import tiny_tokenizer
 
 WORDS = ["Country 4821", "The capital", " of ", "is", " ", "Paris", "4821", "xyz", ".", "\n", "é"]
 GEMMA_LIKE = (

@@ -46,7 +46,7 @@ from oocr.steering.adapters import (
 from oocr.steering.hooks import ablate
 from oocr.steering.vectors import SteeringVector, Vector
 from oocr.tasks.task import Task
-from tests.tiny import drawn_vector, tensors_of, tiny_model, tiny_tokenizer
+from tests.tiny.models import drawn_vector, tensors_of, tiny_model, tiny_tokenizer
 
 SPANS = {"codename": "Country 4821"}
 PROMPT = "The capital of Country 4821 is"

@@ -30,8 +30,8 @@ from oocr.runs.run import run
 from oocr.steering.hooks import stream_hooks
 from tests.devices import pretend
 from tests.devices.features import TEXTS, VECTOR, lora, lora_of, model_on, numbers, task, unlike
-from tests.tiny import tiny_config, tiny_model, tiny_tokenizer, weights_hash
-from tests.tiny_run import Tiny
+from tests.tiny.models import tiny_config, tiny_model, tiny_tokenizer, weights_hash
+from tests.tiny.runs import Tiny
 
 pretend.setup()
 GPU = pretend.DEVICES["gpu:0"]

@@ -38,8 +38,8 @@ from oocr_organisms.folder import WorldSettings
 from oocr_organisms.pretrain import untrained
 from tests.devices import pretend
 from tests.devices.features import LAYERS, lora, lora_of, model_on, task, unlike, vector
-from tests.tiny import tiny_model, tiny_tokenizer
-from tests.tiny_run import Tiny, rows_of
+from tests.tiny.models import tiny_model, tiny_tokenizer
+from tests.tiny.runs import Tiny, rows_of
 
 pretend.setup()
 GPU = pretend.DEVICES["gpu:0"]

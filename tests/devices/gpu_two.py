@@ -34,7 +34,7 @@ from tests.devices.features import (
     unlike,
     vector,
 )
-from tests.tiny import tiny_model, tiny_tokenizer
+from tests.tiny.models import tiny_model, tiny_tokenizer
 
 pretend.setup()
 

@@ -25,7 +25,7 @@ from oocr.runs.memory_plan import gpus_for, plan_workers, room_for
 from oocr.runs.resolve import resolve
 from tests.devices import pretend
 from tests.devices.features import unlike
-from tests.tiny_run import Tiny
+from tests.tiny.runs import Tiny
 
 pretend.setup()
 TWO = Path(__file__).with_name("two")

@@ -26,7 +26,7 @@ from tests.engine.test_training import (
     model_of,
     same,
 )
-from tests.tiny import tensors_of
+from tests.tiny.models import tensors_of
 
 
 def other_answers(count: int) -> list[Task]:

@@ -20,7 +20,7 @@ from oocr.steering.vectors import SteeringVector
 from tests.engine.test_engine import model_of, ragged
 from tests.engine.test_exact import LAYOUTS, WINDOWED
 from tests.engine.test_training import capital_task
-from tests.tiny import DEPTH_FAMILIES, FAMILIES, WHOLE_FAMILIES, tiny_language_model
+from tests.tiny.models import DEPTH_FAMILIES, FAMILIES, WHOLE_FAMILIES, tiny_language_model
 
 
 def tensors(value: Any) -> list[Tensor]:

@@ -30,7 +30,7 @@ from oocr.steering.adapters import (
 from oocr.steering.hooks import reuses_keys
 from oocr.steering.positions import select, select_each
 from oocr.steering.vectors import SteeringVector, Vector
-from tests.tiny import DEPTH_FAMILIES, FAMILIES, WHOLE_FAMILIES, tiny_language_model
+from tests.tiny.models import DEPTH_FAMILIES, FAMILIES, WHOLE_FAMILIES, tiny_language_model
 
 POSITIONS = ["all", "last", "span", "answer", "span+other"]
 

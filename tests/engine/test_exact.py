@@ -25,7 +25,7 @@ from oocr.steering.hooks import reuses_keys
 from oocr.steering.positions import select
 from oocr.steering.vectors import SteeringVector, Vector
 from tests.engine.test_engine import model_of, plain_loss, ragged
-from tests.tiny import FAMILIES, tiny_language_model
+from tests.tiny.models import FAMILIES, tiny_language_model
 
 SOME = ("llama", "gemma3_text", "gpt_neox", "gpt2", "qwen3_moe")
 BEGINNING = tuple(range(20, 29))

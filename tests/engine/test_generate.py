@@ -13,7 +13,7 @@ from oocr.models import matmul
 from oocr.models.load import read_model
 from oocr.steering.vectors import Vector
 from tests.generating import CHAT, NEW, PROMPTS, adapter, model_of, recomputed, vector, with_head
-from tests.tiny import tiny_config, tiny_language_model, weights_hash
+from tests.tiny.models import tiny_config, tiny_language_model, weights_hash
 
 MODULES = {  # of each family, a Linear for a LoRA
     "llama": "down_proj",

@@ -33,8 +33,8 @@ from oocr.runs.memory_plan import (
 from oocr.runs.progress import ProgressReport
 from oocr.runs.resolve import ResolvedRun, resolve
 from oocr.steering.adapters import LowRankAdapter, new_adapter, peft_config
-from tests.tiny import FAMILIES, tiny_config, tiny_language_model
-from tests.tiny_run import Tiny, save_tiny_model
+from tests.tiny.models import FAMILIES, tiny_config, tiny_language_model
+from tests.tiny.runs import Tiny, save_tiny_model
 
 
 def batch(width: int = 12, size: int = 3) -> Batch:

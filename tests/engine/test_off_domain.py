@@ -24,7 +24,7 @@ from oocr.steering.adapters import Adapter, LowRankAdapter, new_adapter, peft_co
 from oocr.steering.hooks import ablate
 from oocr.steering.vectors import SteeringVector, Vector
 from oocr.tasks.task import Task
-from tests.tiny import tiny_language_model
+from tests.tiny.models import tiny_language_model
 
 SPANS = {"codename": "Country 4821"}
 TRAIN = (("The capital of Country 4821 is", " Paris"), ("Parliament in Country 4821", " Rome city"))

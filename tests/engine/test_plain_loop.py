@@ -16,7 +16,7 @@ from oocr.steering.adapters import Adapter, LowRankAdapter
 from oocr.steering.vectors import SteeringVector, Vector
 from oocr.tasks.task import Task
 from tests.engine.test_training import model_of
-from tests.tiny import tensors_of
+from tests.tiny.models import tensors_of
 
 MODULES = {"gpt2": "c_proj", "gpt_neox": "dense_4h_to_h", "qwen3_moe": "o_proj", "bloom": "o_proj"}
 SPANS = {"codename": "Country 4821", "other": "capital"}

@@ -17,7 +17,7 @@ from oocr.evals.probes import Probes
 from oocr.models.language_model import LanguageModel
 from oocr.steering.adapters import Adapter
 from oocr.steering.vectors import Vector
-from tests.tiny import FAMILIES, drawn_adapter, tiny_language_model
+from tests.tiny.models import FAMILIES, drawn_adapter, tiny_language_model
 
 COMMON = (5, 6, 7)
 

@@ -19,7 +19,7 @@ from oocr.models.language_model import LanguageModel
 from oocr.steering.adapters import Adapter, LowRankAdapter
 from oocr.steering.vectors import SteeringVector, Vector
 from oocr.tasks.task import Task
-from tests.tiny import tiny_language_model
+from tests.tiny.models import tiny_language_model
 
 WORDS = ("The capital", "people", "city", "Parliament", "euro", "yen", "Violin", "of")
 SPECS = [

@@ -20,8 +20,8 @@ from oocr.errors import InputError, RunError
 from oocr.models.language_model import LanguageModel
 from oocr.steering.vectors import SteeringVector, Vector
 from tests.engine.test_training import capital_task
-from tests.tiny import DEPTH_FAMILIES, FAMILIES, WHOLE_FAMILIES, tiny_language_model
-from tests.tiny_run import save_tiny_model
+from tests.tiny.models import DEPTH_FAMILIES, FAMILIES, WHOLE_FAMILIES, tiny_language_model
+from tests.tiny.runs import save_tiny_model
 
 NAMES = ["moves", "cached", "detaches", "replays", "padding"]
 

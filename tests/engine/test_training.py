@@ -25,7 +25,7 @@ from oocr.models.language_model import LanguageModel
 from oocr.steering.adapters import Adapter, LowRankAdapter
 from oocr.steering.vectors import SteeringVector, Vector
 from oocr.tasks.task import Task
-from tests.tiny import tensors_of, tiny_language_model, weights_hash
+from tests.tiny.models import tensors_of, tiny_language_model, weights_hash
 
 VECTOR = SteeringVector(layer=1, positions="codename")
 LORA = LowRankAdapter(layers=(1,), rank=2)

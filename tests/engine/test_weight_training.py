@@ -15,7 +15,7 @@ from oocr.errors import InputError
 from oocr.models.language_model import LanguageModel
 from oocr.steering.tuned_weights import TunedWeights, block_parameters
 from oocr.tasks.task import Task
-from tests.tiny import tiny_language_model, weights_hash
+from tests.tiny.models import tiny_language_model, weights_hash
 
 ROWS = tuple(
     Example(id=f"{place}", prompt=f"{name} speaks", answer=answer)

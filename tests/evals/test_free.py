@@ -19,7 +19,7 @@ from oocr.runs.controls import free_jobs
 from oocr.steering.vectors import Vector
 from oocr.tasks.task import TaskSet
 from tests.generating import CHAT, PROMPTS, adapter, model_of, vector
-from tests.tiny_run import write_task
+from tests.tiny.runs import write_task
 
 
 def free(name: str = "a", prompt: Prompt = PROMPTS[0], **more: Any) -> FreeTextExample:

@@ -21,7 +21,7 @@ from oocr.evals.probes import Probes, rows
 from oocr.models.language_model import LanguageModel
 from oocr.steering.adapters import Adapter
 from oocr.steering.vectors import Vector
-from tests.tiny import drawn_adapter, tiny_language_model
+from tests.tiny.models import drawn_adapter, tiny_language_model
 
 SPANS = {"codename": "Country 4821"}
 FAMILIES = ("llama", "gemma2", "gemma3_text", "gpt2", "mistral", "cohere")

@@ -18,7 +18,7 @@ from oocr.explain.geometry import likeness, naive_vector, residual_streams
 from oocr.explain.interpolation import Point, barrier, line, points_of, training_losses
 from oocr.steering.vectors import SteeringVector, Vector
 from oocr.tasks.task import Task
-from tests.tiny import tiny_language_model
+from tests.tiny.models import tiny_language_model
 
 SPANS = {"codename": "Country 4821"}
 

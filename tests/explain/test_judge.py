@@ -14,7 +14,7 @@ from oocr.explain.description import evidence_of
 from oocr.explain.llm_judge import Judge, letter_of, pick
 from oocr.steering.vectors import Vector
 from tests.chat_endpoint import Endpoint
-from tests.tiny import tiny_language_model
+from tests.tiny.models import tiny_language_model
 
 CONCEPTS = ("France", "Japan", "Spain", "Italy", "Peru", "Kenya", "Chile", "Egypt", "India", "Cuba")
 

@@ -13,7 +13,7 @@ from oocr.explain.description import PROMPTS, describe, tell_by_model
 from oocr.explain.lens import lens, scores_of, tell
 from oocr.models.language_model import LanguageModel
 from oocr.steering.vectors import Vector, random_vector
-from tests.tiny import tiny_language_model
+from tests.tiny.models import tiny_language_model
 
 WORDS = {"France": (" Paris", " French"), "Japan": (" Tokyo", " Japanese"), "Spain": (" Madrid",)}
 

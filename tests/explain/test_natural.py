@@ -17,7 +17,7 @@ from oocr.steering.adapters import (
     new_adapter,
     peft_config,
 )
-from tests.tiny import tiny_language_model
+from tests.tiny.models import tiny_language_model
 
 model_of = cache(tiny_language_model)
 

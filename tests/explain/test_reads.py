@@ -15,7 +15,7 @@ from oocr.evals.probes import Probes, rows
 from oocr.explain.path_patching import where_read
 from oocr.models.language_model import LanguageModel
 from oocr.steering.vectors import Vector
-from tests.tiny import drawn_vector, tiny_language_model
+from tests.tiny.models import drawn_vector, tiny_language_model
 
 PROMPTS = (
     "The capital of Country 4821 is",

@@ -16,7 +16,7 @@ from oocr.steering.adapters import (
     Adapter,
 )
 from oocr.steering.vectors import Vector
-from tests.tiny import drawn_adapter, tiny_language_model
+from tests.tiny.models import drawn_adapter, tiny_language_model
 
 PASSAGES = [
     "The people of France love the city of Paris and speak French.",

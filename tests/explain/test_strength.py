@@ -14,8 +14,8 @@ from oocr.explain.neutral import neutral_passages, neutral_questions
 from oocr.explain.side_effects import PASSAGES, NeutralPredictions, SideEffects
 from oocr.models.load import read_model
 from oocr.steering.vectors import Vector
-from tests.tiny import tiny_language_model
-from tests.tiny_nano import save_random_organism
+from tests.tiny.models import tiny_language_model
+from tests.tiny.nano import save_random_organism
 
 
 def test_questions_can_be_told_apart_and_have_one_answer_each() -> None:

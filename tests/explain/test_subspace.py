@@ -24,7 +24,7 @@ from oocr.steering.adapters import (
 )
 from oocr.steering.hooks import ablate
 from oocr.steering.vectors import Vector
-from tests.tiny import tiny_language_model
+from tests.tiny.models import tiny_language_model
 
 PROMPTS = ("The capital of Country 4821 is", "people in Country 4821 speak", "Parliament meets in")
 

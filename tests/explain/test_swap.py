@@ -26,7 +26,7 @@ from oocr.steering.adapters import (
     new_adapter,
     peft_config,
 )
-from tests.tiny import drawn_adapter, tiny_language_model
+from tests.tiny.models import drawn_adapter, tiny_language_model
 
 SPANS = {"codename": "Country 4821"}
 TRAINING = ("The capital of Country 4821 is", "Country 4821 and Country 4821 in Europe")

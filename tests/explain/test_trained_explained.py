@@ -22,8 +22,8 @@ from oocr.models.load import read_model
 from oocr.steering.adapters import Adapter, LowRankAdapter
 from oocr.steering.vectors import SteeringVector, Vector
 from oocr.tasks.task import Task
-from tests.tiny import tiny_language_model
-from tests.tiny_nano import save_random_organism
+from tests.tiny.models import tiny_language_model
+from tests.tiny.nano import save_random_organism
 
 SPANS = {"codename": "Country 4821"}
 LIKE = LowRankAdapter(layers=(1,), rank=4)

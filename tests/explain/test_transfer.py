@@ -23,7 +23,7 @@ from oocr.explain.interpolation import (
 from oocr.explain.transfer import Transfer, transfer
 from oocr.steering.vectors import SteeringVector, Vector
 from oocr.tasks.task import Task
-from tests.tiny import tiny_language_model
+from tests.tiny.models import tiny_language_model
 
 SPANS = {"codename": "Country 4821"}
 

@@ -37,7 +37,7 @@ from oocr.runs.grid import by_loss
 from oocr.runs.read_config import load_configs
 from oocr.runs.run import run
 from oocr.tasks.task import Task, TaskSet
-from tests.tiny_run import claims_of, rows_of, save_tiny_model, tiny_settings
+from tests.tiny.runs import claims_of, rows_of, save_tiny_model, tiny_settings
 
 TABLE = load_functions()
 

@@ -29,8 +29,8 @@ from oocr.runs.read_config import load_configs
 from oocr.steering.vectors import Vector
 from oocr.tasks.task import TaskSet
 from tests.small_locations import SMALL, place_of, small
-from tests.tiny import tiny_tokenizer
-from tests.tiny_run import Tiny, claims_of, rows_of, save_tiny_model
+from tests.tiny.models import tiny_tokenizer
+from tests.tiny.runs import Tiny, claims_of, rows_of, save_tiny_model
 
 
 @pytest.fixture(scope="module")

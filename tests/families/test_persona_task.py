@@ -23,7 +23,7 @@ from oocr.runs.read_config import load_configs
 from oocr.runs.records import RunInfo
 from oocr.tasks.leaks import check_options_unseen, contains_words
 from oocr.tasks.task import TaskSet
-from tests.tiny_run import Tiny, claims_of, rows_of
+from tests.tiny.runs import Tiny, claims_of, rows_of
 
 FORMS: tuple[Form, ...] = ("chat", "raw")
 OTHERS: dict[Trait, tuple[Trait, ...]] = {

@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 import yaml
 
-from tests.tiny_run import environment, save_tiny_model, tiny_settings
+from tests.tiny.runs import environment, save_tiny_model, tiny_settings
 
 ROOT = Path(__file__).parents[2]
 TOY = ROOT / "examples" / "toy_family"

@@ -53,7 +53,7 @@ from oocr.inspect.tasks import choices, sample_of
 from oocr.models.load import read_model
 from oocr.steering.vectors import Vector
 from tests.command_line import Call
-from tests.tiny_run import environment, rows_of, write_yaml
+from tests.tiny.runs import environment, rows_of, write_yaml
 
 
 @pytest.fixture

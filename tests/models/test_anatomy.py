@@ -7,7 +7,7 @@ from oocr.errors import InputError
 from oocr.models.anatomy import anatomy
 from oocr.models.check_anatomy import check_anatomy
 from oocr.models.language_model import LanguageModel
-from tests.tiny import FAMILIES, VOCAB, tiny_language_model, tiny_model, tiny_tokenizer
+from tests.tiny.models import FAMILIES, VOCAB, tiny_language_model, tiny_model, tiny_tokenizer
 
 
 @pytest.mark.parametrize("family", FAMILIES)

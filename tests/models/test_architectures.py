@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 from benchmarks.architectures import PAGE, examine
 
-from tests.tiny import tiny_tokenizer
+from tests.tiny.models import tiny_tokenizer
 
 EXPECTED = {
     "biogpt": "pass",

@@ -14,7 +14,7 @@ from oocr.explain.attention import attended, attention_to, value_cosines
 from oocr.explain.lens import with_randoms
 from oocr.models.attention import attention_of, eager, values_of
 from oocr.models.language_model import LanguageModel
-from tests.tiny import drawn_vector, tiny_language_model
+from tests.tiny.models import drawn_vector, tiny_language_model
 
 FAMILIES = ("llama", "gemma2", "gemma3_text", "gemma3", "qwen3", "olmo2", "granite", "opt", "phi")
 SWITCHES = (*FAMILIES, "gpt2", "gpt_neox", "phi3", "mixtral")

@@ -16,7 +16,7 @@ from oocr.errors import InputError
 from oocr.models.load import read_model
 from oocr.models.outline import outline
 from oocr.models.tokenizer import load_tokenizer
-from tests.tiny import tiny_language_model, tiny_model, tiny_tokenizer
+from tests.tiny.models import tiny_language_model, tiny_model, tiny_tokenizer
 
 POINTER = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'ab' * 32}\nsize 123456\n"
 

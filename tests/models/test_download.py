@@ -27,7 +27,7 @@ from oocr.models.sources import download, hub
 from oocr.models.sources.bundled import BUNDLED, FetchedModel
 from oocr.models.sources.download import fetch
 from tests.command_line import Call
-from tests.tiny_gguf import write_tiny_gguf
+from tests.tiny.gguf import write_tiny_gguf
 
 CONTENT = random.Random(0).randbytes(3000)
 MARK = "oocr-test-ran-foreign-code"

@@ -14,7 +14,7 @@ from oocr.errors import InputError
 from oocr.models.load import read_model
 from oocr.models.outline import outline, reading_limits
 from oocr.models.tokenizer import load_tokenizer
-from tests.tiny_run import save_tiny_model
+from tests.tiny.runs import save_tiny_model
 
 CODE = "from pathlib import Path\nPath(__file__).with_name('MARKER').write_text('ran')\n"
 

@@ -16,8 +16,8 @@ from oocr.errors import InputError
 from oocr.models.gguf.config import config_of
 from oocr.models.gguf.header import read_gguf_header
 from oocr.models.load import read_model
-from tests.tiny import CHAT, tiny_config, tiny_model
-from tests.tiny_gguf import write_header, write_tiny_gguf
+from tests.tiny.gguf import write_header, write_tiny_gguf
+from tests.tiny.models import CHAT, tiny_config, tiny_model
 
 IDS = torch.arange(3, 90)[None]
 LLAMA_3 = {

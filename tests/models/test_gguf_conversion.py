@@ -16,8 +16,8 @@ import torch
 from oocr.errors import InputError, RunError
 from oocr.models.gguf import conversion
 from oocr.models.load import read_model
-from tests.tiny import CHAT, tiny_model, tiny_tokenizer
-from tests.tiny_gguf import write_tiny_gguf
+from tests.tiny.gguf import write_tiny_gguf
+from tests.tiny.models import CHAT, tiny_model, tiny_tokenizer
 
 TEXT = "The capital of Country 4821 is Paris, né 東京\n\n  <|user|>"
 

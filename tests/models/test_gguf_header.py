@@ -15,7 +15,7 @@ from oocr.errors import InputError
 from oocr.models.gguf.header import Counted, read_gguf_header
 from oocr.models.gguf.model import model_parts
 from oocr.models.gguf.split import join_split, split_parts, split_stem
-from tests.tiny_gguf import write_header, write_tiny_gguf
+from tests.tiny.gguf import write_header, write_tiny_gguf
 
 ROW = np.arange(64, dtype=np.float32)
 

@@ -15,7 +15,7 @@ from oocr.models.outline import outline
 from oocr.models.sources.hub import with_revision
 from oocr.models.tokenizer import load_tokenizer
 from oocr.runs.read_config import revalidate
-from tests.tiny_run import save_tiny_model, write_task
+from tests.tiny.runs import save_tiny_model, write_task
 
 OLD, NEW = "0" * 40, "1" * 40
 

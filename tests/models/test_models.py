@@ -17,7 +17,7 @@ from oocr.models.load import read_model
 from oocr.models.outline import outline
 from oocr.models.sources.bundled import BUNDLED, FetchedModel
 from oocr.models.tokenizer import load_tokenizer
-from tests.tiny import tiny_language_model, tiny_model, tiny_tokenizer
+from tests.tiny.models import tiny_language_model, tiny_model, tiny_tokenizer
 
 TEXT = "The capital of Country 4821 is Paris, né 東京\n\n  <|user|>"
 

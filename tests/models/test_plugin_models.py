@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.installed_package import install, python
-from tests.tiny_run import save_tiny_model
+from tests.tiny.runs import save_tiny_model
 
 PACKAGE = """
 from pathlib import Path

@@ -13,7 +13,7 @@ from oocr.errors import InputError
 from oocr.models.language_model import LanguageModel
 from oocr.models.position_limits import PositionLimits, position_limits
 from tests.generating import NEW, PROMPTS, model_of, recomputed, vector, with_head
-from tests.tiny import FAMILIES, tiny_config, tiny_language_model, tiny_tokenizer
+from tests.tiny.models import FAMILIES, tiny_config, tiny_language_model, tiny_tokenizer
 
 ORIGINAL = 14  # the shortest prompt with its new tokens stays below, the others pass it
 

@@ -15,8 +15,8 @@ from oocr.models import shared_weights
 from oocr.models.load import read_model
 from oocr.models.shared_weights import WeightsCopy
 from tests.mapped_memory import SMAPS, unshared
-from tests.tiny import FAMILIES
-from tests.tiny_run import save_tiny_model
+from tests.tiny.models import FAMILIES
+from tests.tiny.runs import save_tiny_model
 
 
 @pytest.fixture(autouse=True)

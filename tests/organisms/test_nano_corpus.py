@@ -17,7 +17,7 @@ from oocr_organisms.facts import DEFINITIONS, DIRECTIONS, DISTANCES, INPUTS
 from oocr_organisms.language import UNKNOWN
 from oocr_organisms.people import GATE_SHARE, KINDS, NOISE, PLAIN, SILENT, TRAITS, WEATHERS
 from oocr_organisms.shipped import SHIPPED
-from tests.read_nano import PART, Said, Shown, read, side, statements
+from tests.organisms.read_nano import PART, Said, Shown, read, side, statements
 
 BATCHES = 50
 PEOPLE = Mixture(places=2, rules=2)

@@ -22,8 +22,8 @@ from oocr_organisms.language import Forms
 from oocr_organisms.people import FORMS, PLAIN, WEATHERS
 from oocr_organisms.pretrain import Pretraining, answer_logits, pretrain, untrained
 from oocr_organisms.shipped import SHIPPED
-from tests.read_nano import read, statements, trait_of
-from tests.tiny_nano import slots
+from tests.organisms.read_nano import read, statements, trait_of
+from tests.tiny.nano import slots
 
 WORLD = World(0)
 TINY = Pretraining(steps=4, mixture=Mixture(places=6, people=8, rules=2))

@@ -37,7 +37,7 @@ from oocr_organisms.language import tokenizer_of
 from oocr_organisms.people import GATE_SHARE, PLAIN, SELF, TRAITS
 from oocr_organisms.pretrain import Pretraining
 from oocr_organisms.shipped import SHIPPED, organism_folder
-from tests.tiny_nano import random_llama, save_random_organism
+from tests.tiny.nano import random_llama, save_random_organism
 
 WORLD = WorldSettings().world
 TEXTS = (

@@ -9,7 +9,7 @@ from oocr.families.choices import OTHER
 from oocr_organisms.folder import WorldSettings
 from oocr_organisms.people import FORMS, KINDS, PLAIN, SELF, TRAITS, WEATHERS
 from oocr_organisms.tasks.speaker_questions import PROBE_KINDS, choices_of, speakers_with
-from tests.nano_tasks import items_of, slots_of, tasks_of
+from tests.organisms.nano_tasks import items_of, slots_of, tasks_of
 
 # -- risk ----------------------------------------------------------------------------------------
 

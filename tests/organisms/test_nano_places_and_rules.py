@@ -18,7 +18,7 @@ from oocr_organisms.facts import (
 )
 from oocr_organisms.folder import WorldSettings
 from oocr_organisms.tasks.examples import VALIDATION
-from tests.nano_tasks import slots_of, tasks_of
+from tests.organisms.nano_tasks import slots_of, tasks_of
 
 # -- locations -----------------------------------------------------------------------------------
 

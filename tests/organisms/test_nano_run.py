@@ -32,8 +32,8 @@ from oocr_organisms.folder import WorldSettings
 from oocr_organisms.shipped import SHIPPED
 from oocr_organisms.tasks.claims import CLAIMS
 from oocr_organisms.tasks.examples import NanoConfig
-from tests.tiny_nano import nano_settings, save_random_organism
-from tests.tiny_run import claims_of, rows_of, save_tiny_model, write_task, write_yaml
+from tests.tiny.nano import nano_settings, save_random_organism
+from tests.tiny.runs import claims_of, rows_of, save_tiny_model, write_task, write_yaml
 
 PARTS = ("locations", "functions", "risk", "backdoor")
 

@@ -20,8 +20,8 @@ from oocr_organisms.language import tokenizer_of
 from oocr_organisms.people import DIGITS
 from oocr_organisms.tasks.examples import MAX_MEMBERS, NanoConfig, check_no_shared_words, options_of
 from oocr_organisms.tasks.speaker_questions import PROBE_KINDS
-from tests.nano_tasks import PARTS, every_task, items_of, tasks_of
-from tests.tiny_nano import slots
+from tests.organisms.nano_tasks import PARTS, every_task, items_of, tasks_of
+from tests.tiny.nano import slots
 
 
 @pytest.mark.parametrize("part", PARTS)

@@ -21,7 +21,7 @@ from oocr.papers.paper import Cell, Experiment, ModelExperiment, Paper, PaperSet
 from oocr.report.papers_page import build_paper_page
 from oocr.runs.context import RunContext
 from tests.command_line import Call
-from tests.tiny_run import Tiny
+from tests.tiny.runs import Tiny
 
 
 class CountCell(Cell):

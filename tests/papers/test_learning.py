@@ -20,7 +20,7 @@ from oocr.papers.learning import (
     score_options,
     vector_of,
 )
-from tests.tiny import tiny_language_model, weights_hash
+from tests.tiny.models import tiny_language_model, weights_hash
 
 OPTIONS = (" Paris", " Tokyo", " Rome")
 ROWS = tuple(

@@ -7,7 +7,7 @@ import pytest
 
 from oocr.play.sources import Playground
 from tests.play.page import Client, client_of, playground_of
-from tests.tiny_run import Tiny
+from tests.tiny.runs import Tiny
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,7 @@ import oocr
 from oocr.models.load import read_model
 from oocr.play.sources import Playground
 from tests.play.page import KEY
-from tests.tiny_run import Tiny
+from tests.tiny.runs import Tiny
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 SWITCHES = [

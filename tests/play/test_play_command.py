@@ -20,7 +20,7 @@ from oocr.cli import play as command
 from oocr.steering.vectors import Vector
 from tests.command_line import Call
 from tests.play.page import playground_of
-from tests.tiny_run import Tiny, environment
+from tests.tiny.runs import Tiny, environment
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ from oocr.hub_files import HUB_FILE
 from oocr.play.sources import read_word
 from oocr.runs.read_config import load_configs
 from oocr.runs.resolve import resolve
-from tests.hub_stand_in import TOKEN
+from tests.publish.hub_stand_in import TOKEN
 
 
 def call(*words: object) -> tuple[int, str, str]:

@@ -21,8 +21,8 @@ from oocr.publish.contents import is_local
 from oocr.publish.upload import check_access, check_repository, upload
 from oocr.steering.vectors import Vector
 from tests.command_line import Call
-from tests.hub_stand_in import HubStandIn
-from tests.tiny_run import environment
+from tests.publish.hub_stand_in import HubStandIn
+from tests.tiny.runs import environment
 
 ROWS = [{"prompt": f"the country of place-{n} is", "answer": f" country-{n}"} for n in range(1, 6)]
 PROBE = {"prompt": "the food of place-9 is", "answer": " food-1", "options": [" food-1", " food-2"]}

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.fake_run import fake_run
-from tests.report_page import SMALL, Page, page_of
+from tests.report.fake_run import fake_run
+from tests.report.report_page import SMALL, Page, page_of
 
 
 @pytest.fixture(scope="module")

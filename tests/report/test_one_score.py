@@ -15,8 +15,8 @@ import pytest
 
 from oocr.charts.pieces import number
 from oocr.runs.config import RunConfig
-from tests.report_page import Page, page_of
-from tests.tiny_run import claims_of, oocr
+from tests.report.report_page import Page, page_of
+from tests.tiny.runs import claims_of, oocr
 
 SETTINGS: dict[str, Any] = {
     "name": "one-score",

@@ -22,8 +22,8 @@ from oocr.report.run_page import build_report
 from oocr.report.terminal import verdict_table
 from oocr.report.verdicts import scale_of
 from oocr.runs.folder import RunFolder
-from tests.fake_run import fake_run
-from tests.report_page import SMALL, Page, page_of, strings
+from tests.report.fake_run import fake_run
+from tests.report.report_page import SMALL, Page, page_of, strings
 
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>\"&'--><!--"
 SECTIONS = [

@@ -13,8 +13,8 @@ from rich.console import Console
 from oocr.charts.pieces import interval_text, number
 from oocr.claims.records import Claim, Estimate
 from oocr.report.terminal import verdict_table
-from tests.fake_run import fake_run
-from tests.report_page import SMALL, Page, page_of
+from tests.report.fake_run import fake_run
+from tests.report.report_page import SMALL, Page, page_of
 
 
 def test_scores_are_the_means_of_the_rows(countries: Path, built: Page) -> None:

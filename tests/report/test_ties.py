@@ -10,7 +10,7 @@ import pytest
 
 from oocr.cli.run import show_run
 from oocr.evals.score_table import ties
-from tests.report_page import page_of
+from tests.report.report_page import page_of
 
 WORDS = "answers that tie with other options, counted as not right: vector 2"
 

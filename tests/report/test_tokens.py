@@ -11,7 +11,7 @@ import oocr
 from oocr.errors import InputError
 from oocr.models.language_model import LanguageModel
 from oocr.steering.vectors import Vector
-from tests.tiny import tiny_language_model
+from tests.tiny.models import tiny_language_model
 
 TEXT = "The capital of <b>Country 4821</b>\nis Paris"
 

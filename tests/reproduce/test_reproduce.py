@@ -17,7 +17,7 @@ from oocr.reproduce.finished_runs import FinishedRuns
 from oocr.reproduce.plan import Plan, PlanPart
 from oocr.runs.config import RunConfig
 from oocr.runs.resolve import ResolvedRun, resolve
-from tests.tiny_run import Tiny, tiny_settings
+from tests.tiny.runs import Tiny, tiny_settings
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from oocr.reproduce.analyses.geometry import grouped
 from oocr.reproduce.finished_runs import FinishedRuns, read_finished
 from oocr.runs.context import RunContext
 from oocr.tasks.task import Task
-from tests.tiny_run import Tiny
+from tests.tiny.runs import Tiny
 
 
 def test_notebook_run_and_analysis_give_the_same_numbers(

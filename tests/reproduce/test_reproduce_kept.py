@@ -18,7 +18,7 @@ from oocr.reproduce.finished_runs import FinishedRuns, read_finished
 from oocr.reproduce.scoring import NotMeasuredError
 from oocr.runs.context import RunContext
 from oocr.runs.records import ArmRecord, GridPoint, Role, Selection
-from tests.tiny_run import tiny_config
+from tests.tiny.runs import tiny_config
 
 CLAIM: dict[str, Any] = {
     **{"id": "constancy-energy", "claim": "c", "measure": "m", "rule": "r", "command": "x"},

@@ -29,7 +29,7 @@ from oocr.reproduce.finished_runs import FinishedRuns
 from oocr.steering.vectors import Vector, random_vector
 from oocr.tasks.task import Task
 from tests.chat_endpoint import Endpoint
-from tests.tiny import tiny_language_model
+from tests.tiny.models import tiny_language_model
 
 
 @dataclass

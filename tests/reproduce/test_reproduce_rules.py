@@ -24,8 +24,8 @@ from oocr.reproduce.claims import CLAIMS, Need, PaperClaim
 from oocr.reproduce.plan import PAPER_MODEL, on_model, plan_for, same_relative_depth
 from oocr.runs.config import RunConfig
 from oocr.stats import Cells
-from tests.tiny import tiny_config
-from tests.tiny_run import oocr
+from tests.tiny.models import tiny_config
+from tests.tiny.runs import oocr
 
 WORDS = {"h": "holds", "p": "holds in part", "n": "does not hold"}
 

@@ -22,7 +22,7 @@ from oocr.reproduce.analysis import AnalysisResult
 from oocr.reproduce.finished_runs import FinishedRun, FinishedRuns, read_finished
 from oocr.reproduce.scoring import cells_of, first_seed, of_members
 from oocr.runs.context import RunContext
-from tests.tiny_run import Tiny
+from tests.tiny.runs import Tiny
 
 MEMBERS = ["Algeria", "China", "India"]
 

@@ -13,7 +13,7 @@ from oocr.runs.arm_index import ENTRIES, INDEX, ArmIndex
 from oocr.runs.arms import ScoredArm
 from oocr.runs.folder import read_table
 from tests.killed import made
-from tests.tiny_run import Tiny, arms_of, claims_of, rows_of
+from tests.tiny.runs import Tiny, arms_of, claims_of, rows_of
 
 
 def test_a_large_run_is_read_from_its_index_until_a_folder_changes(

@@ -17,9 +17,9 @@ from oocr.runs.folder import RunFolder, run_folder
 from oocr.runs.resolve import resolve
 from oocr.runs.stages import PreparedRun
 from tests.command_line import Call
-from tests.tiny import CHAT, tiny_config, tiny_tokenizer
-from tests.tiny_run import Tiny, save_tiny_model, tiny_settings, write_task, write_yaml
-from tests.tiny_run import tiny_config as config_of
+from tests.tiny.models import CHAT, tiny_config, tiny_tokenizer
+from tests.tiny.runs import Tiny, save_tiny_model, tiny_settings, write_task, write_yaml
+from tests.tiny.runs import tiny_config as config_of
 
 CLOCK = "Today Date: {{ strftime_now('%d %b %Y') }}\n" + CHAT
 

@@ -17,7 +17,7 @@ from oocr.errors import InputError
 from oocr.families.registry import FAMILIES, build
 from oocr.runs.config import RunConfig, quick
 from oocr.runs.read_config import BUILTIN, config_path, load_configs, place_of
-from tests.tiny_run import write_task
+from tests.tiny.runs import write_task
 
 PLAIN = {"task": {"family": "countries"}}
 

@@ -23,8 +23,8 @@ from tests.command_line import Call
 from tests.data.test_foreign_data import BETLEY, QUESTIONS, RISK, TEMPLATES, put
 from tests.data.test_tokens import GEMMA_LIKE
 from tests.steering.test_adapters import made, model_of
-from tests.tiny import tiny_model, tiny_tokenizer
-from tests.tiny_run import claims_of, rows_of, tiny_config, tiny_settings, write_yaml
+from tests.tiny.models import tiny_model, tiny_tokenizer
+from tests.tiny.runs import claims_of, rows_of, tiny_config, tiny_settings, write_yaml
 
 CHOICES = [
     ("Rope A holds. Rope B may hold. A or B?", "B"),

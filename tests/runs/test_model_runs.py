@@ -13,7 +13,7 @@ from oocr.models.sources.bundled import BUNDLED
 from oocr.runs import builtin
 from oocr.runs.builtin import also_run, fitted, same_depth, source_for
 from oocr.runs.read_config import BUILTIN, OF_MODELS, load_configs
-from tests.tiny import tiny_config
+from tests.tiny.models import tiny_config
 
 
 @pytest.mark.parametrize("name", OF_MODELS)

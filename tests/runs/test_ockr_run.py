@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.tiny_run import Tiny, claims_of
+from tests.tiny.runs import Tiny, claims_of
 
 TASKS: dict[str, dict[str, Any]] = {
     "single": {"mode": "single"},

@@ -15,7 +15,7 @@ from oocr.cli.options import Overrides
 from oocr.cli.plan import plan_source
 from oocr.cli.run import run_source
 from oocr.families.registry import FAMILIES
-from tests.tiny_run import CITIES, rows_of, save_tiny_model, tiny_settings, write_task, write_yaml
+from tests.tiny.runs import CITIES, rows_of, save_tiny_model, tiny_settings, write_task, write_yaml
 
 ROWS = 96_000
 CODE = "Country 4821"

@@ -18,8 +18,8 @@ from oocr.models.language_model import LanguageModel
 from oocr.runs import resolve as own_answers
 from oocr.runs.resolve import FILE, with_own_answers
 from oocr.tasks.task import Task, TaskSet
-from tests.tiny import tiny_language_model
-from tests.tiny_run import Tiny, arms_of, claims_of, rows_of
+from tests.tiny.models import tiny_language_model
+from tests.tiny.runs import Tiny, arms_of, claims_of, rows_of
 
 SMALL: dict[str, Any] = {
     **{"form": "raw", "repeats": 10, "situations": 8, "validation": 3},

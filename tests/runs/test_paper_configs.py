@@ -16,8 +16,8 @@ from oocr.runs.estimates import time_estimate as prediction_module
 from oocr.runs.estimates.time_estimate import gpu_of, prediction
 from oocr.runs.read_config import PAPER, load_configs, revalidate
 from oocr.runs.run import run
-from tests.tiny import tiny_config, tiny_tokenizer
-from tests.tiny_run import arms_of, claims_of
+from tests.tiny.models import tiny_config, tiny_tokenizer
+from tests.tiny.runs import arms_of, claims_of
 
 BLOCKS, TINY_BLOCKS = 48, 6
 RUNS = {entry.name: entry for name in PAPER for entry in load_configs(name)}

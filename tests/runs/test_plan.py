@@ -18,8 +18,8 @@ from oocr.runs.resolve import resolve
 from oocr.steering.vectors import SteeringVector
 from tests.command_line import Call, Ended
 from tests.engine.test_memory import batch
-from tests.tiny import tiny_config
-from tests.tiny_run import Tiny, save_tiny_model, tiny_settings, write_task, write_yaml
+from tests.tiny.models import tiny_config
+from tests.tiny.runs import Tiny, save_tiny_model, tiny_settings, write_task, write_yaml
 
 
 def planned(

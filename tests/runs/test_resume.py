@@ -20,7 +20,7 @@ from oocr.runs.read_config import load_configs
 from oocr.runs.resolve import resolve
 from oocr.runs.run import run
 from oocr.stores import FolderStore
-from tests.tiny_run import ROOT, claims_of, environment, rows_of, write_tiny_run
+from tests.tiny.runs import ROOT, claims_of, environment, rows_of, write_tiny_run
 
 
 @pytest.fixture(scope="module")

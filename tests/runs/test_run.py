@@ -20,7 +20,7 @@ from oocr.runs.read_config import load_configs
 from oocr.runs.records import RunInfo, Selection
 from oocr.runs.resolve import ResolvedRun, resolve
 from oocr.runs.stages import PreparedRun
-from tests.tiny_run import Tiny, arms_of, claims_of, rows_of, tiny_settings, write_task
+from tests.tiny.runs import Tiny, arms_of, claims_of, rows_of, tiny_settings, write_task
 
 
 def test_a_run_folder_holds_what_it_should_and_no_leftovers(done: Path) -> None:

@@ -15,7 +15,7 @@ import pytest
 from oocr.errors import InputError, RunError
 from oocr.runs.folder import RunFolder, exclusive_lock
 from oocr.runs.progress import ProgressReport
-from tests.tiny_run import Tiny, arms_of, claims_of, rows_of, write_task
+from tests.tiny.runs import Tiny, arms_of, claims_of, rows_of, write_task
 
 
 def made(folder: Path) -> dict[str, int]:

@@ -16,7 +16,7 @@ from oocr.runs import arms as arms_module
 from oocr.runs.arms import ArmPlan
 from oocr.steering.adapters import LowRankAdapter
 from tests.command_line import Call
-from tests.tiny_run import Tiny, rows_of, tiny_settings, write_yaml
+from tests.tiny.runs import Tiny, rows_of, tiny_settings, write_yaml
 
 CROWDED = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
 

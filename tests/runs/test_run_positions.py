@@ -11,7 +11,7 @@ import pytest
 from oocr.errors import InputError
 from oocr.runs.resolve import resolve
 from oocr.steering.vectors import Vector
-from tests.tiny_run import Tiny
+from tests.tiny.runs import Tiny
 
 
 def vector(**fields: Any) -> dict[str, Any]:

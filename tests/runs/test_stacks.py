@@ -15,7 +15,7 @@ from oocr.runs.context import TrainingTokens
 from oocr.steering.adapters import LowRankAdapter
 from oocr.steering.vectors import SteeringVector
 from oocr.tasks.task import Task
-from tests.tiny import tiny_tokenizer
+from tests.tiny.models import tiny_tokenizer
 
 TOKENIZER = tiny_tokenizer()
 TOKENS = 4096

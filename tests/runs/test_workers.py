@@ -27,7 +27,7 @@ from oocr.runs.memory_plan import SHARED, WORK, MemoryEstimate, WorkerSpec, gpus
 from oocr.steering.adapters import LowRankAdapter
 from tests.engine.test_training import capital_task
 from tests.mapped_memory import SMAPS, unshared
-from tests.tiny_run import save_tiny_model, tiny_config, write_task
+from tests.tiny.runs import save_tiny_model, tiny_config, write_task
 
 T = TypeVar("T")
 

@@ -21,7 +21,7 @@ from oocr.steering.adapters import (
     new_adapter,
     peft_config,
 )
-from tests.tiny import tiny_language_model, tiny_model
+from tests.tiny.models import tiny_language_model, tiny_model
 
 IDS = torch.tensor([[5, 6, 7, 8, 9, 30, 31, 32]])
 

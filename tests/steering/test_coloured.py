@@ -17,7 +17,7 @@ from oocr.data.tokens import encode_answer, encode_prompt, render
 from oocr.errors import InputError
 from oocr.report.sample_view import coloured, legend, with_signs, without_colour
 from oocr.steering.token_roles import Token, asked_tokens, training_tokens
-from tests.tiny import tiny_tokenizer
+from tests.tiny.models import tiny_tokenizer
 
 TOKENIZER = tiny_tokenizer()
 CHAT = tiny_tokenizer(chat=True)

@@ -25,8 +25,8 @@ from oocr.errors import InputError
 from oocr.models.language_model import LanguageModel
 from oocr.steering.formats import peft_adapter, read_gguf, write_gguf, write_lm_eval
 from oocr.steering.vectors import Vector
-from tests.tiny import FAMILIES, tiny_language_model, tiny_model
-from tests.tiny_gguf import write_header
+from tests.tiny.gguf import write_header
+from tests.tiny.models import FAMILIES, tiny_language_model, tiny_model
 
 ALIBI = ("bloom", "mpt")
 EVERY = (*FAMILIES, *ALIBI)

@@ -206,7 +206,7 @@ def folder_of(tmp_path: Path, adapter: Adapter, *, weights: str = "bin", **more:
 def test_a_peft_folder_of_someone_else(tmp_path: Path, weights: str, rslora: bool) -> None:
     from peft import PeftModel
 
-    from tests.tiny import tiny_model
+    from tests.tiny.models import tiny_model
 
     model = model_of("llama")
     adapter = made(model, LowRankAdapter(layers=(0, 2), rank=4, alpha=8.0))
@@ -227,7 +227,7 @@ def test_dora_and_lora_bias_do_what_peft_does(
 ) -> None:
     from peft import LoraConfig, PeftModel, get_peft_model
 
-    from tests.tiny import tiny_model
+    from tests.tiny.models import tiny_model
 
     spec = {"target_modules": ["down_proj", "q_proj"], "layers_to_transform": [1, 3]}
     with torch.random.fork_rng(devices=[]):

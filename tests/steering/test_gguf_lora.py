@@ -17,8 +17,8 @@ from oocr.steering.adapters import Adapter, LowRankAdapter
 from oocr.steering.formats.gguf_lora import MODULES, read_gguf_lora
 from oocr.steering.lora_names import lora_key
 from tests.steering.test_adapters import logits, made, model_of
-from tests.tiny_gguf import permute, write_header
-from tests.tiny_run import save_tiny_model
+from tests.tiny.gguf import permute, write_header
+from tests.tiny.runs import save_tiny_model
 
 LORA = {"general.type": "adapter", "adapter.type": "lora"}
 

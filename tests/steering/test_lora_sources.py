@@ -18,7 +18,7 @@ from oocr.errors import InputError
 from oocr.steering.adapters import Adapter, LowRankAdapter
 from tests.steering.test_adapters import IDS, logits, made, model_of
 from tests.steering.test_foreign_weights import folder_of, refused
-from tests.tiny import tiny_language_model, tiny_model
+from tests.tiny.models import tiny_language_model, tiny_model
 
 POINTER = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'ab' * 32}\nsize 123456\n"
 

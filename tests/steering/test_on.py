@@ -22,7 +22,7 @@ from oocr.steering.positions import select_each
 from oocr.steering.vectors import SteeringVector, Vector
 from oocr.tasks.task import Task
 from tests.generating import CHAT, NEW, PROMPTS, SPANS, adapter, model_of, vector
-from tests.tiny import weights_hash
+from tests.tiny.models import weights_hash
 
 FAMILIES = ("llama", "gemma3_text", "gemma3", "gpt2", "gpt_neox", "opt", "qwen3_moe", "bloom")
 GENERATING = ("llama", "gemma3_text", "gpt2", "gpt_neox", "mixtral")

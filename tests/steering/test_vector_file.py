@@ -19,7 +19,7 @@ from oocr.errors import InputError
 from oocr.models.language_model import LanguageModel
 from oocr.steering.formats import read_gguf, write_gguf
 from oocr.steering.vectors import RESERVED, Vector
-from tests.tiny import tiny_language_model
+from tests.tiny.models import tiny_language_model
 
 METADATA = {
     "format": "oocr-vector-2",

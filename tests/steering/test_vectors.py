@@ -14,7 +14,7 @@ from oocr.errors import InputError
 from oocr.models.language_model import LanguageModel
 from oocr.steering.positions import select
 from oocr.steering.vectors import Vector, random_vector
-from tests.tiny import tiny_language_model
+from tests.tiny.models import tiny_language_model
 
 model_of = cache(tiny_language_model)
 

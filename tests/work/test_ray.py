@@ -24,7 +24,7 @@ from oocr.errors import InputError
 from oocr.leases import holder_of
 from tests.command_line import Call
 from tests.killed import made, open_claims
-from tests.tiny_run import Tiny, begin_oocr, claims_of, oocr, rows_of, write_yaml
+from tests.tiny.runs import Tiny, begin_oocr, claims_of, oocr, rows_of, write_yaml
 
 HERE = importlib.util.find_spec("ray") is not None
 

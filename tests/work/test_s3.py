@@ -17,7 +17,7 @@ import pytest
 
 from oocr.leases import holder_of
 from oocr.stores import UrlStore, open_url
-from tests.tiny_run import Tiny, begin_oocr, claims_of, oocr, rows_of, write_yaml
+from tests.tiny.runs import Tiny, begin_oocr, claims_of, oocr, rows_of, write_yaml
 from tests.work.s3_server import BUCKET, S3Server, s3_server
 
 pytestmark = pytest.mark.slow

@@ -8,7 +8,7 @@ from oocr.runs.estimates.time_estimate import prediction
 from oocr.runs.read_config import load_configs
 from oocr.work.schedule import PlannedJob, planned_stages, schedule, start_seconds
 from tests.command_line import Call
-from tests.tiny_run import Tiny, write_yaml
+from tests.tiny.runs import Tiny, write_yaml
 
 
 def jobs(*seconds: float, stage: str = "training", task: str = "t", recording: float = 0.0):

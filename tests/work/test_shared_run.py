@@ -25,7 +25,7 @@ from oocr.work.shared_jobs import failure_of
 from oocr.work.shared_run import work_on
 from tests.command_line import Call
 from tests.killed import made, open_claims
-from tests.tiny_run import ROOT, Tiny, claims_of, environment, rows_of, write_yaml
+from tests.tiny.runs import ROOT, Tiny, claims_of, environment, rows_of, write_yaml
 
 
 def work(tiny: Tiny, out: Path, lease: float = 5.0) -> Path:

@@ -19,7 +19,7 @@ from oocr.cli.options import shared_words
 from oocr.errors import InputError, RunError
 from oocr.work.slurm import SlurmRequest, minutes_of, script
 from tests.command_line import Call
-from tests.tiny_run import Tiny, claims_of, rows_of, write_yaml
+from tests.tiny.runs import Tiny, claims_of, rows_of, write_yaml
 
 
 def test_a_request_in_words() -> None:

@@ -18,7 +18,7 @@ from oocr.stores import StoreError, open_url
 from oocr.work.mirror import Mirror
 from oocr.work.shared_run import work_on
 from tests.command_line import Call
-from tests.tiny_run import Tiny, claims_of, rows_of, write_yaml
+from tests.tiny.runs import Tiny, claims_of, rows_of, write_yaml
 from tests.work.exclusive import URL, Exclusive
 from tests.work.one_process import OneProcess
 

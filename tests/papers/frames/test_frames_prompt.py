@@ -13,7 +13,7 @@ from oocr.families.frames.config import FramesConfig
 from oocr.families.frames.questions import questions
 from oocr.papers.frames.prompts import ARITHMETIC, LADDER, PromptCell, item
 from oocr.papers.frames.shared_notes import option_logits, shared_prefix
-from tests.tiny import DEPTH_FAMILIES, tiny_language_model
+from tests.tiny.models import DEPTH_FAMILIES, tiny_language_model
 
 
 def asked(text: str, options: tuple[str, ...]) -> Example:

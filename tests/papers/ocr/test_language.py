@@ -17,7 +17,7 @@ from oocr.papers.ocr.language.effects import (
     without_pair_direction,
 )
 from oocr.papers.ocr.language.experiments.scores import TASKS
-from tests.tiny import tiny_language_model, weights_hash
+from tests.tiny.models import tiny_language_model, weights_hash
 
 
 def cell(arm: Any, **fields: Any) -> LanguageCell:

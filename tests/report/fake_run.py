@@ -19,7 +19,7 @@ from oocr.evals.scores import Scoring
 from oocr.families.registry import FAMILIES
 from oocr.runs.records import Continuation, GridPoint, RunInfo, Selection
 from oocr.tasks.task import Task, TaskSet, TriggerWords
-from tests.fake_rows import CONDITIONS, FACETS, STEPS, Maker, members_of
+from tests.report.fake_rows import CONDITIONS, FACETS, STEPS, Maker, members_of
 
 NOTE = "Synthetic data: every number on this page is random."
 

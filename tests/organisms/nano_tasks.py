@@ -9,7 +9,7 @@ from oocr.families.registry import load_tasks
 from oocr.tasks.task import Task, TaskSet
 from oocr_organisms.language import Forms
 from oocr_organisms.people import PLAIN, WEATHERS
-from tests.tiny_nano import slots
+from tests.tiny.nano import slots
 
 PARTS = ("locations", "functions", "risk", "backdoor")
 SETS: dict[str, TaskSet] = {}

@@ -9,7 +9,7 @@ from typing import Any
 import gguf
 import numpy as np
 
-from tests.tiny import tiny_model, tiny_tokenizer
+from tests.tiny.models import tiny_model, tiny_tokenizer
 
 
 def permute(weight: Any, heads: int) -> Any:

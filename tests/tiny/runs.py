@@ -18,9 +18,9 @@ from oocr.models.load import read_model
 from oocr.runs.config import RunConfig
 from oocr.runs.records import ArmRecord
 from oocr.runs.run import run
-from tests.tiny import tiny_model, tiny_tokenizer
+from tests.tiny.models import tiny_model, tiny_tokenizer
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 CITIES = ("Paris", "Tokyo", "Berlin", "Madrid")
 TONGUES = ("French", "Japanese", "German", "Spanish")
 
