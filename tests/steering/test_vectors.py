@@ -1,4 +1,4 @@
-"""Vectors: arithmetic, and what they do to a live model. Their file: test_vector_file.py."""
+"""Vectors: arithmetic, and what they do to a live model. Files: formats/test_vector_file.py."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ import torch
 from oocr.engine.generate import generate
 from oocr.evals.probes import Probes
 from tests.generating import NEW, PROMPTS, adapter, model_of, vector
-from tests.steering.test_on import MODULES, asked, continued, logits_of
+from tests.steering.on_model.calls import MODULES, asked, continued, logits_of
 
 
 @pytest.mark.filterwarnings("ignore:fan_in_fan_out")  # PEFT, of GPT-2's Conv1D

@@ -18,7 +18,7 @@ from oocr.families.risk import questions
 from oocr.families.risk.build import RiskConfig, risk
 from oocr.families.risk.questions import Format
 from oocr.tasks.task import Task
-from tests.families.trait_words import first_word, naming_words
+from tests.families.traits.trait_words import first_word, naming_words
 
 
 def risk_task(direction: str = "risky", config: RiskConfig | None = None) -> Task:

@@ -31,7 +31,7 @@ from oocr.runs.grid import by_loss
 from oocr.steering.token_roles import training_tokens
 from oocr.tasks.leaks import check_no_leaks, contains_words, find_leaks, finder
 from oocr.tasks.task import Task, TaskSet
-from tests.small_locations import CODES, KEYS, small
+from tests.families.locations.small_locations import CODES, KEYS, small
 from tests.tiny.models import tiny_tokenizer
 
 

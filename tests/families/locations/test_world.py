@@ -18,7 +18,7 @@ from oocr.families.locations.world import (
     distance_km,
     places,
 )
-from tests.small_locations import place_of
+from tests.families.locations.small_locations import place_of
 
 
 @given(

@@ -17,8 +17,8 @@ from oocr.steering.formats import write_gguf, write_lm_eval
 from oocr.steering.formats.vector_layouts import read_vector_file
 from oocr.steering.vectors import Vector
 from oocr.words import ranges
+from tests.steering.formats.test_foreign_weights import refused, saved
 from tests.steering.test_adapters import model_of
-from tests.steering.test_foreign_weights import refused, saved
 
 WIDTH = 8
 WHERE: dict[str, Any] = {"positions": "all", "site": "block"}

@@ -18,17 +18,12 @@ from oocr.errors import InputError
 from oocr.families.locations.build import LocationsConfig, locations
 from oocr.families.locations.probes import ASK, SAY, Fact, facts
 from oocr.families.locations.rows import Draw, rows_about
-from oocr.families.locations.world import (
-    CITIES,
-    KM_PER_MILE,
-    WORDS,
-    distance_km,
-)
+from oocr.families.locations.world import CITIES, KM_PER_MILE, WORDS, distance_km
 from oocr.runs.config import RunConfig, quick
 from oocr.runs.read_config import load_configs
 from oocr.steering.vectors import Vector
 from oocr.tasks.task import TaskSet
-from tests.small_locations import SMALL, place_of, small
+from tests.families.locations.small_locations import SMALL, place_of, small
 from tests.tiny.models import tiny_tokenizer
 from tests.tiny.runs import Tiny, claims_of, rows_of, save_tiny_model
 

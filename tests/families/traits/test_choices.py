@@ -20,7 +20,7 @@ from oocr.families.choices import (
     is_held_out,
     prospect,
 )
-from tests.families.trait_words import naming_words
+from tests.families.traits.trait_words import naming_words
 
 COUNT: dict[Trait, int] = {"risk": 288, "time": 299, "apples": 300}
 FOLDER = resources.files("oocr.families")

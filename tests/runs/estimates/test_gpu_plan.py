@@ -33,7 +33,7 @@ from oocr.runs.estimates.time_estimate import (
 )
 from oocr.runs.resolve import ResolvedRun, resolve
 from oocr.tasks.task import Task, TaskSet
-from tests.runs.test_plan import planned
+from tests.runs.estimates.test_plan import planned
 from tests.tiny.runs import Tiny, save_tiny_model, tiny_settings, write_task, write_yaml
 
 NAME = "google/gemma-3-12b-it"
