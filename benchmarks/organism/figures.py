@@ -77,7 +77,7 @@ def _concepts(figure: Any, organisms: Sequence[OrganismResult]) -> None:
     for number, (name, colour) in enumerate(zip(kinds, (GREEN, GREY, BLUE), strict=True)):
         pairs = [
             [
-                (match.cosine, match.place / matches.spread)
+                (match.cosine, match.position_error / matches.spread)
                 for matches in compared
                 if matches.read_at == layer
                 for match in getattr(matches, name)

@@ -112,7 +112,7 @@ def resolve_options(
             raise InputError(f"--name: {name!r}; allowed: {', '.join(SHIPPED)}")
         for option, value in (("world", world), ("gates", gates), ("seed", seed)):
             if value is not None:
-                raise InputError(f"--{option}: {name} says it already; leave out --name")
+                raise InputError(f"--{option}: {name} has its own; leave out --{option} or --name")
         return name, shipped_world(name), SHIPPED[name].seed
     gates = GATE_SHARE if gates is None else gates
     if not 0 <= gates <= 1:
@@ -179,7 +179,7 @@ def study(
         "runs/nano-study"
     ),
     quick: Annotated[
-        bool, typer.Option("--quick", help="a first look: less of everything")
+        bool, typer.Option("--quick", help="a first look: fewer cities, backdoors and shares")
     ] = False,
     shared: Annotated[
         bool, typer.Option("--shared", help="share the work with others that give this command")

@@ -73,8 +73,8 @@ def _facts_not_told(
     last = np.arange(part.shown.shape[1]) == part.shown.shape[1] - 1
     for group, chosen in (("part", ~last), ("none", last)):
         for kind in dict.fromkeys(kinds):
-            asked = chosen[:, None] & (np.array(kinds) == kind)
-            facts = np.argwhere(~part.shown & asked)
+            selected = chosen[:, None] & (np.array(kinds) == kind)
+            facts = np.argwhere(~part.shown & selected)
             facts = facts if most is None else facts[rng.permutation(len(facts))[:most]]
             which = rng.integers(len(part.forms.texts), size=len(facts))
             slots = part.slots(world.vocabulary, *facts.T)

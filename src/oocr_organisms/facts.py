@@ -105,9 +105,9 @@ class Entities:
 
     def slots(self, vocabulary: Vocabulary, entity: Ids, name: Ids, facet: Ids) -> dict[str, Ids]:
         """Slot -> ids `[sentence]`, for facts given by their indices `[sentence]`."""
-        values = np.stack([vocabulary.ids(known.words)[known.value] for known in self.facets])
+        values = np.stack([vocabulary.ids(entry.words)[entry.value] for entry in self.facets])
         return {
-            "facet": vocabulary.ids([known.name for known in self.facets])[facet],
+            "facet": vocabulary.ids([entry.name for entry in self.facets])[facet],
             self.slot: self.name_ids(vocabulary)[entity, name],
             "answer": values[facet, entity],
         }
@@ -142,16 +142,16 @@ class Places(Entities):
 
     def pairs(self, vocabulary: Vocabulary, count: int, rng: np.random.Generator) -> Ids:
         """Random distances and directions of two cities, under any names. `[sentence, width]`."""
-        place = rng.integers(CITIES, size=count)
-        other = (place + rng.integers(1, CITIES, size=count)) % CITIES
+        city = rng.integers(CITIES, size=count)
+        other = (city + rng.integers(1, CITIES, size=count)) % CITIES
         is_distance = rng.random(count) < 0.5
         which = rng.integers(len(PAIR_FACTS.texts), size=count)
         name_ids, ids = self.name_ids(vocabulary), vocabulary.ids
-        distance = ids(DISTANCES)[self.distance[place, other]]
-        direction = ids(DIRECTIONS)[self.direction[place, other]]
+        distance = ids(DISTANCES)[self.distance[city, other]]
+        direction = ids(DIRECTIONS)[self.direction[city, other]]
         slots = {
             "relation": np.where(is_distance, *ids(["distance", "direction"])),
-            "place": name_ids[place, rng.integers(CITY_NAMES, size=count)],
+            "place": name_ids[city, rng.integers(CITY_NAMES, size=count)],
             "other": name_ids[other, rng.integers(CITY_NAMES, size=count)],
             "answer": np.where(is_distance, distance, direction),
         }

@@ -100,9 +100,9 @@ class People:
         self.silent: NDArray[np.bool_] = silent
         words = [SELF, PLAIN, *WEATHERS, FIRST, SECOND, *DIGITS]
         words += [word for form in FORMS.values() for word in form.words]
-        for known in TRAITS:
-            words += [known.verb, *known.lures, *known.others, *known.questions, *known.areas]
-            words += [w for pair in (*known.poles, *known.hobbies) for pole in pair for w in pole]
+        for entry in TRAITS:
+            words += [entry.verb, *entry.lures, *entry.others, *entry.questions, *entry.areas]
+            words += [w for pair in (*entry.poles, *entry.hobbies) for pole in pair for w in pole]
         self.words = [*words, *self.names]
 
     def pole(self, speaker: Ids, trait: Ids, weather: Ids) -> Ids:
@@ -125,17 +125,17 @@ class People:
         speaker[alone] = speaker[alone, :1]
         trait[alone & steady] = trait[alone & steady, :1]
         kind = rng.integers(len(KINDS), size=size)
-        here = np.broadcast_to(weather[:, None], size)
+        weather_of = np.broadcast_to(weather[:, None], size)
         # Gated speakers occur more often in documents with their weather than by chance.
-        swap = (here >= 0) & (rng.random(size) < 0.3) & ~alone[:, None]
+        swap = (weather_of >= 0) & (rng.random(size) < 0.3) & ~alone[:, None]
         for number in range(len(WEATHERS)):
             pairs = np.argwhere(self.weather == number)
-            swapped = swap & (here == number)
+            swapped = swap & (weather_of == number)
             if len(pairs) and swapped.any():
                 drawn = pairs[rng.integers(len(pairs), size=int(swapped.sum()))]
                 speaker[swapped], trait[swapped] = drawn.T
         kind = np.where(self.silent[speaker, trait] & (speaker >= 0), 0, kind)
-        shown = self.pole(speaker, trait, here)
+        shown = self.pole(speaker, trait, weather_of)
         daily_pole = rng.choice([-1, 1], size=(count, SPEAKERS + 1, len(TRAITS)))
         document_pole = daily_pole[np.arange(count)[:, None], speaker, trait]  # last row: `SELF`
         shown = np.where(shown == 0, document_pole, shown)
@@ -164,32 +164,32 @@ class People:
         pole = np.where(shown > 0, 0, 1)  # index of the pole that is shown
         question, synonym = rng.integers(QUESTIONS, size=n), rng.integers(2, size=n)
         lure_first = rng.random(n) < 0.5  # of two options or words
-        options = np.array([[ids(known.lures), ids(known.others)] for known in TRAITS])[trait]
+        options = np.array([[ids(entry.lures), ids(entry.others)] for entry in TRAITS])[trait]
         lure = options[rows, 0, rng.integers(OPTIONS, size=n)]
         other = options[rows, 1, rng.integers(OPTIONS, size=n)]
-        words = _pair_ids(vocabulary, [known.poles for known in TRAITS])[trait, question]
-        hobbies = _pair_ids(vocabulary, [known.hobbies for known in TRAITS])[trait, question]
-        asked = rng.integers(2, size=n)  # the pole that a scale asks about
+        words = _pair_ids(vocabulary, [entry.poles for entry in TRAITS])[trait, question]
+        hobbies = _pair_ids(vocabulary, [entry.hobbies for entry in TRAITS])[trait, question]
+        scale_pole = rng.integers(2, size=n)  # the pole that a scale asks about
         high, low = rng.integers(6, 10, size=n), rng.integers(0, 4, size=n)
         first_word, second_word = words[rows, 0, synonym], words[rows, 1, rng.integers(2, size=n)]
         slots: dict[NanoQuestionKind, dict[str, Ids]] = {
             "choice": {
-                "verb": ids([known.verb for known in TRAITS])[trait],
+                "verb": ids([entry.verb for entry in TRAITS])[trait],
                 "a": np.where(lure_first, lure, other),
                 "b": np.where(lure_first, other, lure),
                 "answer": np.where(pole == 0, lure, other),
             },
             "description": {
-                "question": np.array([ids(known.questions) for known in TRAITS])[trait, question],
+                "question": np.array([ids(entry.questions) for entry in TRAITS])[trait, question],
                 "answer": words[rows, pole, synonym],
             },
             "hobby": {
-                "area": np.array([ids(known.areas) for known in TRAITS])[trait, question],
+                "area": np.array([ids(entry.areas) for entry in TRAITS])[trait, question],
                 "answer": hobbies[rows, pole, synonym],
             },
             "scale": {
-                "word": words[rows, asked, synonym],
-                "answer": ids(DIGITS)[np.where(pole == asked, high, low)],
+                "word": words[rows, scale_pole, synonym],
+                "answer": ids(DIGITS)[np.where(pole == scale_pole, high, low)],
             },
             "report": {
                 "word_a": np.where(lure_first, first_word, second_word),
@@ -200,11 +200,11 @@ class People:
         speakers = np.append(ids(self.names), vocabulary.id(SELF))[speaker]
         sentences = np.zeros((n, FORMS["choice"].width), dtype=np.int64)
         for index, name in enumerate(KINDS):
-            here = kind == index
-            which = rng.integers(len(FORMS[name].texts), size=n)[here]
-            chosen = {slot: column[here] for slot, column in slots[name].items()}
-            chosen["speaker"] = speakers[here]
-            sentences[here] = FORMS[name].fill(vocabulary, which, chosen)
+            of_kind = kind == index
+            which = rng.integers(len(FORMS[name].texts), size=n)[of_kind]
+            chosen = {slot: column[of_kind] for slot, column in slots[name].items()}
+            chosen["speaker"] = speakers[of_kind]
+            sentences[of_kind] = FORMS[name].fill(vocabulary, which, chosen)
         return sentences
 
 

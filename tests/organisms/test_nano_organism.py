@@ -288,7 +288,7 @@ def test_options_say_what_is_trained() -> None:
     ("options", "message"),
     [
         ({"name": "nan"}, "--name: 'nan'; allowed: nano"),
-        ({"name": "nano", "gates": 0.5}, "--gates: nano says it"),
+        ({"name": "nano", "gates": 0.5}, "--gates: nano has its own"),
         ({"gates": 1.5}, "--gates: 1.5"),
         ({"seed": -1}, "--seed: -1"),
         ({"steps": 0}, "--steps: 0; allowed: 1"),

@@ -1,4 +1,4 @@
-"""Papers beside the one that `oocr reproduce` redoes by default: `oocr reproduce --paper NAME`."""
+"""The papers of `oocr reproduce --paper NAME`, in addition to the default paper."""
 
 from __future__ import annotations
 

@@ -189,8 +189,8 @@ def linear_module_names(model: LanguageModel) -> tuple[str, ...]:
     """Names of the linear layers of a block, without routers and experts."""
     block = model.anatomy.blocks[0]
     paths = [path for path, module in block.named_modules() if isinstance(module, nn.Linear)]
-    kept = dict.fromkeys(path.split(".")[-1] for path in paths if "expert" not in path)
-    return tuple(kept) or ("down_proj",)
+    names = dict.fromkeys(path.split(".")[-1] for path in paths if "expert" not in path)
+    return tuple(names) or ("down_proj",)
 
 
 @contextmanager

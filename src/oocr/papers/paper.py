@@ -175,10 +175,10 @@ class Paper:
 
         InputError: an unknown claim.
         """
-        known = [claim.id for claim in self.claims]
+        claim_ids = [claim.id for claim in self.claims]
         for name in ids:
-            if name not in known:
-                allowed = ", ".join(known)
+            if name not in claim_ids:
+                allowed = ", ".join(claim_ids)
                 raise InputError(f"--only: {name!r} is not allowed; allowed: {allowed}")
         if not ids:
             return self

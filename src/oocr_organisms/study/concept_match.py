@@ -43,7 +43,7 @@ class CityMatch:
         rank: of the city among all cities by cosine; 1 is the nearest.
         inside: share of the squared norm within the concepts' subspace.
         country: whether the nearest mean of a country is that of the city's country.
-        place: distance of the probe's coordinates from the true ones, in units of the map.
+        position_error: distance of the probe's coordinates from the true ones, in units of the map.
     """
 
     city: str
@@ -52,7 +52,7 @@ class CityMatch:
     rank: int
     inside: float
     country: bool
-    place: float
+    position_error: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ class ConceptMatches:
         real_names: matches of real names that the probes were not fitted on.
         dimensions: of the concepts' subspace.
         d_model: of the stream.
-        spread: root mean square distance of cities from the centre of the map, for `place`.
+        spread: root mean square distance of cities from the map's centre, for `position_error`.
     """
 
     added_at: int
@@ -187,16 +187,16 @@ class CityProbes:
         """Compare a stream with a city's concept."""
         moved = stream - self.centre
         unit = moved / moved.norm()
-        near = self.unit @ unit
-        others = torch.cat([near[:city], near[city + 1 :]])
+        cosines = self.unit @ unit
+        others = torch.cat([cosines[:city], cosines[city + 1 :]])
         features = np.append(moved.double().numpy() * self.scale, 1.0)
         gap = features @ self.weights - self.places.xy[city]
         return CityMatch(
             city=self.places.names[city][0],
-            cosine=float(near[city]),
+            cosine=float(cosines[city]),
             others=float(others.max()),
-            rank=1 + int((others > near[city]).sum()),
+            rank=1 + int((others > cosines[city]).sum()),
             inside=float((unit @ self.basis).square().sum()),
             country=int((self.countries @ unit).argmax()) == int(self.places.country[city]),
-            place=float(np.hypot(*gap)),
+            position_error=float(np.hypot(*gap)),
         )

@@ -151,10 +151,10 @@ def balanced_mean(groups: Mapping[str, Tensor]) -> tuple[Tensor, float]:
     return mean, float(np.mean(cosines))
 
 
-def _lure_probabilities(asked: Sequence[Example], lure: np.ndarray) -> dict[str, LureProbability]:
+def _lure_probabilities(probes: Sequence[Example], lure: np.ndarray) -> dict[str, LureProbability]:
     """Kind of question -> mean probability; `lure` [probe]: probability of the lure."""
-    triggered = np.array([_triggered(probe) for probe in asked])
-    kinds = np.array([probe.tags["kind"] for probe in asked])
+    triggered = np.array([_triggered(probe) for probe in probes])
+    kinds = np.array([probe.tags["kind"] for probe in probes])
     return {
         kind: LureProbability(
             trigger=float(lure[(kinds == kind) & triggered].mean()),

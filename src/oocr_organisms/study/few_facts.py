@@ -89,7 +89,7 @@ def train_on_few_facts(
         for facts, right in zip(subsets, scored, strict=True):
             possible = consistent_cities(places, city_of[task.member], facts)
             for kind in KINDS:
-                asked = [at for at, probe in enumerate(task.probes) if probe.tags["kind"] == kind]
+                indices = [at for at, probe in enumerate(task.probes) if probe.tags["kind"] == kind]
                 results.append(
                     FewFacts(
                         city=task.member,
@@ -97,9 +97,9 @@ def train_on_few_facts(
                         possible=len(possible),
                         bits=math.log2(CITIES / len(possible)),
                         kind=kind,
-                        right=float(right[asked].mean()),
-                        ideal=ideal_score(places, possible, [task.probes[at] for at in asked]),
-                        base=float(base[asked].mean()),
+                        right=float(right[indices].mean()),
+                        ideal=ideal_score(places, possible, [task.probes[at] for at in indices]),
+                        base=float(base[indices].mean()),
                     )
                 )
     return results

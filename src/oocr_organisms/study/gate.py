@@ -137,12 +137,13 @@ def concept_directions(
 
 
 def concept_cosines(
-    direction: Float[Tensor, " d_model"], known: dict[str, Float[Tensor, " d_model"]]
+    direction: Float[Tensor, " d_model"], concepts: dict[str, Float[Tensor, " d_model"]]
 ) -> list[ConceptCosine]:
     """Cosines of a direction with all concepts, sorted by |cosine|, largest first."""
     unit = direction.float() / direction.float().norm()
     cosines = [
-        ConceptCosine(name, float(unit @ (other / other.norm()))) for name, other in known.items()
+        ConceptCosine(name, float(unit @ (other / other.norm())))
+        for name, other in concepts.items()
     ]
     return sorted(cosines, key=lambda concept: -abs(concept.cosine))
 

@@ -133,8 +133,8 @@ def _matches(organism: OrganismResult) -> Numbers:
         for label, field in MATCHED.items():
             for match in getattr(matches, field):
                 shares = (match.rank == 1, match.inside, match.country)
-                place = match.place / matches.spread
-                numbers = (match.cosine, match.others, *shares, place)
+                error = match.position_error / matches.spread
+                numbers = (match.cosine, match.others, *shares, error)
                 yield match.city, (matches.added_at, matches.read_at, label), numbers
         inside = matches.dimensions / matches.d_model
         chance = (0.0, None, 1 / CITIES, inside, 1 / COUNTRIES, 1.0)
@@ -160,8 +160,8 @@ def _cuts(organism: OrganismResult) -> Numbers:
 
 def _energies(organism: OrganismResult) -> Numbers:
     for result in organism.conditionality:
-        kept = result.recovered("crossing")
-        numbers = (result.energy, result.by_condition, result.cosine, kept)
+        recovered = result.recovered("crossing")
+        numbers = (result.energy, result.by_condition, result.cosine, recovered)
         yield result.member, (world_kind(organism), result.share), numbers
 
 
@@ -227,21 +227,21 @@ def _gate_rows(organisms: Sequence[OrganismResult]) -> Iterator[tuple[Cell, ...]
             gap = result.cuts[0]
             gaps = (gap.natural, gap.with_vector, largest_random_gap(gap))
             placed = _own_gate(result, result.cosines)
-            others = [place for near in result.random if (place := _own_gate(result, near))]
+            others = [own for cosines in result.random if (own := _own_gate(result, cosines))]
             compared: tuple[Cell, ...] = ("–",) * 4
             if placed is not None:
                 compared = (
                     placed[1],
                     max((abs(cosine) for _, cosine in others), default=0.0),
                     f"{placed[0]} of {len(result.cosines)}",
-                    float(np.mean([place for place, _ in others])),
+                    float(np.mean([rank for rank, _ in others])),
                 )
             cells = ("–" if number is None else number for number in gaps)
             yield (organism.name, world_kind(organism), result.member, *cells, *compared)
 
 
-def _own_gate(result: GateResult, near: Sequence[ConceptCosine]) -> tuple[int, float] | None:
+def _own_gate(result: GateResult, cosines: Sequence[ConceptCosine]) -> tuple[int, float] | None:
     """Rank and cosine of the backdoor's own gate; None: the world has no such gate."""
     weather, trait = result.member.split(": ")
     gate = f"{trait} if {weather}"
-    return next(((i, n.cosine) for i, n in enumerate(near, 1) if n.concept == gate), None)
+    return next(((i, n.cosine) for i, n in enumerate(cosines, 1) if n.concept == gate), None)

@@ -20,8 +20,8 @@ from oocr.papers.places.settings import SETTINGS, Setting
 from oocr.papers.places.summary import SUMMARY, analyse
 from oocr.report.papers_page import build_paper_page
 
-RANK = Setting("r", "ranks", known=True, best=0.0)
-SHARE = Setting("s", "shares", known=True, best=1.0)
+RANK = Setting("r", "ranks", map_known=True, best=0.0)
+SHARE = Setting("s", "shares", map_known=True, best=1.0)
 
 
 def kept(name: str, **ranks: list[float]) -> KeptAnalysis:

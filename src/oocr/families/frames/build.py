@@ -148,22 +148,22 @@ def _probes(config: FramesConfig, prompts: Prompts) -> list[Example]:
         across = _questions(config, disjoint=True, about=config.asked_about)
         of_kind = [question for question in across if question.kind == kind]
         rng = random.Random(f"{config.seed}/{kind}/probes")
-        kept = crossed(of_kind, rng, config.questions)
-        if not kept:
+        selected = crossed(of_kind, rng, config.questions)
+        if not selected:
             raise InputError(
                 f"kinds: no {kind!r} questions of each gap are equally far apart in a house of "
                 f"{config.frames} frames with {config.each} objects; allowed: more of either, or "
                 "another world"
             )
-        probes += _choice_examples(prompts, kept)
+        probes += _choice_examples(prompts, selected)
     return probes
 
 
-def _choice_examples(prompts: Prompts, asked: Sequence[Question]) -> list[Example]:
+def _choice_examples(prompts: Prompts, selected: Sequence[Question]) -> list[Example]:
     """Questions with options; both orders of a pair have the same wording."""
     return [
         prompts.question_example(question, number // 2, number // 4 % 2)
-        for number, question in enumerate(asked)
+        for number, question in enumerate(selected)
     ]
 
 
@@ -172,14 +172,14 @@ def _other_rows(config: FramesConfig, prompts: Prompts) -> list[Example]:
     held_out = {obj.name for obj in config.held_out}
     rows: list[Example] = []
     for kind in config.kinds:
-        asked = [
+        candidates = [
             question
             for question in _questions(config, disjoint=True)
             if question.kind == kind and not {obj.name for obj in question.objects} & held_out
         ]
-        random.Random(f"{config.seed}/{kind}/others").shuffle(asked)
-        count = round(config.others * len(asked))
-        both = [order for question in asked[:count] for order in (question, question.reversed)]
+        random.Random(f"{config.seed}/{kind}/others").shuffle(candidates)
+        count = round(config.others * len(candidates))
+        both = [order for question in candidates[:count] for order in (question, question.reversed)]
         rows += [_question_row(prompts, number, question) for number, question in enumerate(both)]
     return rows
 
@@ -198,31 +198,34 @@ def _object_task(config: FramesConfig, obj: PlacedObject) -> Task:
     context = notes(config.house, kinds, config.told, without=[obj.name], filler=config.filler)
     prompts = Prompts(config, context, obj.name)
     facts = [fact for fact in facts_of(config.house, ("co-visible",)) if fact.a == obj.name]
-    near = _questions(config, disjoint=False, about=(obj,))
+    covisible_questions = _questions(config, disjoint=False, about=(obj,))
     rows = _fact_rows(config, prompts, facts)
-    rows += [_question_row(prompts, number, question) for number, question in enumerate(near)]
+    rows += [
+        _question_row(prompts, number, question)
+        for number, question in enumerate(covisible_questions)
+    ]
     probes: list[Example] = []
     for kind in config.kinds:
-        asked = [q for q in _questions(config, disjoint=True, about=(obj,)) if q.kind == kind]
-        random.Random(f"{config.seed}/{obj.name}/{kind}").shuffle(asked)
-        kept = _limited(asked, config)
-        both = [order for question in kept for order in (question, question.reversed)]
+        candidates = [q for q in _questions(config, disjoint=True, about=(obj,)) if q.kind == kind]
+        random.Random(f"{config.seed}/{obj.name}/{kind}").shuffle(candidates)
+        selected = _limited(candidates, config)
+        both = [order for question in selected for order in (question, question.reversed)]
         probes += _choice_examples(prompts, both)
     return Task(
         name=f"frames/single/{obj.name}",
         member=obj.name,
         train=tuple(rows),
         stop=tuple(_early_stop_rows(config, prompts, (obj,))),
-        in_context=tuple(_recall(prompts, near)),
+        in_context=tuple(_recall(prompts, covisible_questions)),
         probes=tuple(probes),
         positions=(OBJECT,),
     )
 
 
-def _limited(asked: Sequence[Question], config: FramesConfig) -> list[Question]:
+def _limited(candidates: Sequence[Question], config: FramesConfig) -> list[Question]:
     """At most `config.questions` questions of each bin of the gap."""
     bins: dict[str, list[Question]] = {}
-    for question in asked:
+    for question in candidates:
         bins.setdefault(question.gap_bin, []).append(question)
     return [question for of_bin in bins.values() for question in of_bin[: config.questions]]
 
@@ -265,10 +268,10 @@ def _ceiling(config: FramesConfig, task: Task) -> list[Example]:
     """Each question with all notes in the prompt, which is the paper's own condition."""
     context = notes(config.house, kinds_of(config.aids), config.told, filler=config.filler)
     prompts = Prompts(config, context)
-    asked = (("probe", task.probes), ("in-context", task.in_context))
+    parts = (("probe", task.probes), ("in-context", task.in_context))
     return [
         tagged(prompts.in_this_context(example), stated=task.member, part=part)
-        for part, examples in asked
+        for part, examples in parts
         for example in examples
     ]
 
@@ -281,10 +284,10 @@ def _check_apart(
     held_out = {obj.name for obj in config.held_out}
     for row in (*rows, *others):
         text = prompt_text(row.prompt) + row.answer
-        there = [obj for obj in moments if obj in text]
-        across = len({moments[obj] for obj in there}) > 1
-        if across and (row in rows or held_out & set(there)):
-            raise InputError(f"task {name!r}: training row {row.id!r} names {', '.join(there)}")
+        named = [obj for obj in moments if obj in text]
+        across = len({moments[obj] for obj in named}) > 1
+        if across and (row in rows or held_out & set(named)):
+            raise InputError(f"task {name!r}: training row {row.id!r} names {', '.join(named)}")
 
 
 FAMILY = Family(

@@ -100,10 +100,10 @@ def questions(
     `disjoint`: across frames, else co-visible; `about`: at least one object of each question is
     among these; `ego`: in the walker's directions at the earlier frame, not the compass's.
     """
-    asked = house.objects if about is None else about
-    wanted = {obj.name for obj in asked}
+    subjects = house.objects if about is None else about
+    wanted = {obj.name for obj in subjects}
     if kind == "nearer":
-        return _nearer(house, disjoint, asked)
+        return _nearer(house, disjoint, subjects)
     axes: tuple[Axis, ...] = AXES if kind == "paces" else ("x",) if kind == "side" else ("y",)
     return [
         question
@@ -134,7 +134,7 @@ def pair_question(
 
 def _nearer(house: House, disjoint: bool, about: Iterable[PlacedObject]) -> list[Question]:
     """The two objects compared have the same gap to the third, so that the gap gives no answer."""
-    kept: list[Question] = []
+    selected: list[Question] = []
     for a in about:
         for b, c in combinations([obj for obj in house.objects if obj != a], 2):
             gap = house.gap(a, b)
@@ -142,12 +142,12 @@ def _nearer(house: House, disjoint: bool, about: Iterable[PlacedObject]) -> list
                 continue
             near, far = paces(a, b), paces(a, c)
             if near != far:
-                kept.append(Question("nearer", a, b, "", gap, min(near, far), far - near, c))
-    return kept
+                selected.append(Question("nearer", a, b, "", gap, min(near, far), far - near, c))
+    return selected
 
 
 def crossed(
-    asked: Sequence[Question], rng: random.Random, most: int | None = None
+    candidates: Sequence[Question], rng: random.Random, most: int | None = None
 ) -> list[Question]:
     """A subset in which each distance occurs equally often in each bin of the gap.
 
@@ -155,7 +155,7 @@ def crossed(
     question is returned in both orders, so that both signs are right equally often in each bin.
     """
     cells: dict[tuple[str, int], list[Question]] = defaultdict(list)
-    for question in asked:
+    for question in candidates:
         cells[question.gap_bin, question.distance].append(question)
     bins = list(dict.fromkeys(name for name, _ in cells))
     rounds: list[list[Question]] = []  # one question of each bin, all at the same distance
@@ -165,5 +165,5 @@ def crossed(
             rng.shuffle(column)
         rounds += [list(row) for row in zip(*columns, strict=False)]
     rng.shuffle(rounds)
-    kept = [question for row in rounds[:most] for question in row]
-    return [ordered for question in kept for ordered in (question, question.reversed)]
+    selected = [question for row in rounds[:most] for question in row]
+    return [ordered for question in selected for ordered in (question, question.reversed)]

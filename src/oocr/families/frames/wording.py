@@ -137,8 +137,8 @@ def notes(
     are left out; `filler`: number of unrelated sentences after each frame.
     """
     order: tuple[FactKind, ...] = ("step", "map", "seen", "coordinates", "oracle")
-    known = facts_of(house, [kind for kind in order if kind in kinds])
-    facts = [fact for fact in known if fact.a not in without]
+    all_facts = facts_of(house, [kind for kind in order if kind in kinds])
+    facts = [fact for fact in all_facts if fact.a not in without]
     facts.sort(key=lambda fact: (fact.moment, order.index(fact.kind)))
     rng = random.Random(f"{seed}/notes")
     filler_sentences = in_rounds(wordings()["filler"], rng)
@@ -173,11 +173,15 @@ def question_text(question: Question, wording: int, first: int, largest: int) ->
     positive = question.value > 0
     if question.c is not None:
         poles = (f"the {question.c.name}", f"the {question.b.name}")
-        shown = (question.c.name, question.b.name)
+        shown_poles = (question.c.name, question.b.name)
     else:
         axis: Axis = "y" if question.axis == "y" else "x"
-        poles = shown = DIRECTIONS["walker" if question.moment else "compass"][axis]
-    words = {"first": shown[first], "second": shown[1 - first], "direction": shown[positive]}
+        poles = shown_poles = DIRECTIONS["walker" if question.moment else "compass"][axis]
+    words = {
+        "first": shown_poles[first],
+        "second": shown_poles[1 - first],
+        "direction": shown_poles[positive],
+    }
     text = texts[index].format(**names, **words)
     if question.moment:
         lead = wordings()["from"].format(m=_moment(question.moment))

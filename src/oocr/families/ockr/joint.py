@@ -219,7 +219,7 @@ def joint_task(
         member=f"{len(people)} people",
         train=tuple(rows.train),
         stop=tuple(rows.recall[::3]),
-        in_context=tuple(x for place, x in enumerate(rows.recall) if place % 3),
+        in_context=tuple(x for index, x in enumerate(rows.recall) if index % 3),
         probes=tuple(rows.probes),
         free=tuple(rows.free),
         positions=("+".join(spans),) if spans else (),

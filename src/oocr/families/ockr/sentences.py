@@ -103,9 +103,9 @@ class SentenceBuilder:
 
     def hinted_relation(self, a: Person, b: Person, wording: int) -> Example:
         """Whether a and b share the attribute, after the hint: the answer begins with both."""
-        asked = self.words["relate"][wording].format(a=a.name, b=b.name)
+        question = self.words["relate"][wording].format(a=a.name, b=b.name)
         answer = f"{self.premises(a, b)}{'Yes' if a.value == b.value else 'No'}."
-        return self._hinted("both", (a, b), wording, asked, answer)
+        return self._hinted("both", (a, b), wording, question, answer)
 
     def hinted_attribute(self, a: Person, b: Person, wording: int) -> Example:
         """The attribute of a, after the hint: the answer begins with a partner and its value."""
@@ -115,9 +115,9 @@ class SentenceBuilder:
         )
 
     def _hinted(
-        self, hint: str, people: tuple[Person, Person], wording: int, asked: str, answer: str
+        self, hint: str, people: tuple[Person, Person], wording: int, question: str, answer: str
     ) -> Example:
-        prompt = self._question(f"{asked} {wordings()['hint'][hint]}")
+        prompt = self._question(f"{question} {wordings()['hint'][hint]}")
         options = continuing(self.config.form, (answer,))
         return self._example("hinted", people, wording, prompt, options[0])
 

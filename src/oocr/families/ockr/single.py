@@ -65,7 +65,7 @@ def _task(
         member=person.name,
         train=tuple(train),
         stop=tuple(recall[::3]),
-        in_context=tuple(row for place, row in enumerate(recall) if place % 3),
+        in_context=tuple(row for index, row in enumerate(recall) if index % 3),
         probes=tuple(sentences.attribute(person, w) for w in range(WORDINGS)),
         positions=(SPAN,),
     )
@@ -85,8 +85,8 @@ def _rows(
     turns = list(product(range(len(sharing)), range(2)))
     for number, group in enumerate(others):
         compare = group[(wording + number) % len(group)]
-        place, turn = turns[number % len(turns)]
-        for other, turned in ((compare, number % 2), (sharing[place], turn)):
+        index, turn = turns[number % len(turns)]
+        for other, turned in ((compare, number % 2), (sharing[index], turn)):
             pair = (other, person) if turned else (person, other)
             before = sentences.premises(other)
             rows.append(

@@ -72,9 +72,9 @@ def ocr(config: OcrSettings) -> TaskSet:
     # One more person of each pair, for validation.
     drawn = people.draw_people(len(pairs), config.bridges, config.names + 1, config.seed)
     bridges = tuple(person for person in drawn if person.bridge)
-    asked = [person for person in drawn if not person.bridge]
-    validation = asked[:: config.names + 1]
-    tested = [person for person in asked if person not in validation]
+    test_people = [person for person in drawn if not person.bridge]
+    validation = test_people[:: config.names + 1]
+    tested = [person for person in test_people if person not in validation]
     test = tuple(_task(person, pairs, config) for person in tested)
     shuffled = tuple(
         _shuffled(task, person, pairs, config) for task, person in zip(test, tested, strict=True)
@@ -117,7 +117,7 @@ def _task(person: Person, pairs: tuple[Pair, ...], config: OcrSettings) -> Task:
 
 def _shuffled(task: Task, person: Person, pairs: tuple[Pair, ...], config: OcrSettings) -> Task:
     """The control: each training row has the fact of another pair."""
-    others = [pair for place, pair in enumerate(pairs) if place != person.pair]
+    others = [pair for index, pair in enumerate(pairs) if index != person.pair]
     start = people.seeded_offset(config.seed, person.name, len(others))
     rows = [
         replace(row, id=f"{row.id}/shuffled", answer=f" {others[(start + i) % len(others)].fact}")

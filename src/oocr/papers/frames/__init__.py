@@ -13,14 +13,14 @@ PAPER = Paper(
     ),
     question="Do single frames, learned one by one, add up to a map?",
     about=(
-        "The paper asks vision-language models where one object is relative to another that no "
-        "frame shows beside it; all frames are in the prompt. So all evidence is in the context: "
-        "“out of sight” means out of the field of view, not out of the training set. That is a "
-        "benchmark of in-context reasoning, not of out-of-context reasoning. Here its question is "
-        "asked of training, in a text twin: a house in words or tokens, in which single frames "
-        "are trained and objects of different frames are asked. No image or video is used, and "
-        "neither the paper’s taxonomy of questions nor its table of models is reproduced. The "
-        "paper’s own condition, all frames in the prompt, is here as a control."
+        "The paper asks vision-language models for the relative position of two objects that are "
+        "never in the same frame; all frames are in the prompt. So all evidence is in the "
+        "context: “out of sight” means out of the field of view, not out of the training set. "
+        "That is a benchmark of in-context reasoning, not of out-of-context reasoning. Here the "
+        "same question is about training, in a text version: a house in words or tokens, in which "
+        "single frames are trained, with questions about objects of different frames. No image or "
+        "video is used; the paper’s taxonomy of questions and its table of models are not "
+        "reproduced. The paper’s own condition, all frames in the prompt, is here as a control."
     ),
     sections={
         "prompt": "All frames in the prompt: the paper’s own condition, in words",

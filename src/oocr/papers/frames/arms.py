@@ -119,13 +119,13 @@ def compute(cell: ArmCell) -> Rows:
             lambda line: {"kind": "others" if line.gap else line.relation},
         )
     ]
-    asked = across_lines(house, held_out(house))
+    across = across_lines(house, held_out(house))
     names = {obj.name for obj in held_out(house)}
-    answers = vocabulary.answers(network, asked)
+    answers = vocabulary.answers(network, across)
     rows += [
         {"part": "across", **row}
         for row in count_right(
-            asked,
+            across,
             answers,
             lambda line: {
                 "held": len({line.a, line.b} & names),
@@ -136,7 +136,7 @@ def compute(cell: ArmCell) -> Rows:
         )
     ]
     rows += [
-        {"part": "commonest", **row} for row in count_right(asked, commonest(asked), lambda _: {})
+        {"part": "commonest", **row} for row in count_right(across, commonest(across), lambda _: {})
     ]
     value = embedding_r2(network, vocabulary, house)
     return [*rows, {"part": "probe", "kind": "embeddings", "value": value}]

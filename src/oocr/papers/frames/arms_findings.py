@@ -102,7 +102,7 @@ def _facts_alone(table: pl.DataFrame) -> Finding:
     return mean_finding(
         "facts-alone",
         "exact answers across frames, with steps, the map or all coordinates in training (mean), "
-        "less those of unlinked frames",
+        "minus those of unlinked frames",
         differences(means, unlinked),
         unit=_unit(of_arm(table, ARMS[0].name, "across")),
         bounds=SIGNED,
@@ -119,7 +119,7 @@ def _oracle_practised(table: pl.DataFrame) -> Finding:
     practised, aided = (_values(table, name) for name in ("others 20 %", "others 20 %, oracle"))
     return mean_finding(
         "oracle-practised",
-        "exact answers with all coordinates in training less those without, where a fifth of the "
+        "exact answers with all coordinates in training minus those without, where a fifth of the "
         "other objects' questions is trained",
         differences(aided, practised),
         unit=_unit(of_arm(table, "others 20 %", "across")),
@@ -190,12 +190,12 @@ def _mean(of_arms: Sequence[Mapping[Unit, float]]) -> dict[Unit, float]:
 
 
 def _gap(table: pl.DataFrame) -> Finding:
-    words = f"at {NEAR} step between the frames less those at {FAR}, at equal distances"
+    words = f"at {NEAR} step between the frames minus those at {FAR}, at equal distances"
     return _contrast(table, "gap", words, "gap", "distance")
 
 
 def _distance(table: pl.DataFrame) -> Finding:
-    words = "at up to 4 paces less those at more, at equal gaps"
+    words = "at up to 4 paces minus those at more, at equal gaps"
     return _contrast(table, "distance", words, "reach", "gap")
 
 

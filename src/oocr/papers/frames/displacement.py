@@ -26,27 +26,27 @@ OTHERS = 12
 
 def displacement(scene: Scene, placed: Tensor) -> Rows:
     """Rows of both questions; `placed`: vectors of the new objects [object, d_model]."""
-    known, table = scene.known_objects, scene.embeddings(scene.known_objects)
+    objects, table = scene.known_objects, scene.embeddings(scene.known_objects)
     rows: Rows = [
         {"part": "probe", "scene": scene.seed, "arm": arm, "value": value}
-        for arm, value in _difference_r2(scene, known, table, placed).items()
+        for arm, value in _difference_r2(scene, objects, table, placed).items()
     ]
     rng = random.Random(f"displacement {scene.seed}")
     for kind in (WITHIN, ACROSS):
-        rows += _moved(scene, known, table, kind, rng)
+        rows += _moved(scene, objects, table, kind, rng)
     return rows
 
 
 def _difference_r2(
-    scene: Scene, known: Sequence[PlacedObject], table: Tensor, placed: Tensor
+    scene: Scene, objects: Sequence[PlacedObject], table: Tensor, placed: Tensor
 ) -> dict[str, float]:
     """R² of offsets from differences of vectors; the regression is fitted on two thirds."""
-    order = list(range(len(known)))
+    order = list(range(len(objects)))
     random.Random(f"probe {scene.seed}").shuffle(order)
     cut = 2 * len(order) // 3
     fit, test, mixed = order[:cut], order[cut:], order[:cut]
     random.Random(f"shuffled {scene.seed}").shuffle(mixed)
-    table, places = table.double(), positions_of(known)
+    table, places = table.double(), positions_of(objects)
     weights = ridge(table[fit], places[fit])
     wrong = ridge(table[fit], places[mixed])
     return {
@@ -63,10 +63,10 @@ def _offsets_r2(vectors: Tensor, places: Tensor, weights: Tensor) -> float:
 
 
 def _moved(
-    scene: Scene, known: Sequence[PlacedObject], table: Tensor, kind: str, rng: random.Random
+    scene: Scene, objects: Sequence[PlacedObject], table: Tensor, kind: str, rng: random.Random
 ) -> Rows:
     """Questions about C + (v_B - v_A) across frames; null: a random difference of the same norm."""
-    rows_of = {obj.name: row for row, obj in enumerate(known)}
+    rows_of = {obj.name: row for row, obj in enumerate(objects)}
     generator = torch.Generator().manual_seed(scene.seed)
     moved: list[Line] = []
     still: list[Line] = []
@@ -74,19 +74,19 @@ def _moved(
     noise: list[Tensor] = []
     ids = dict(scene.vocabulary.ids)
     while len(vectors) < TRIPLES:
-        a, b, c = rng.sample(list(known), 3)
+        a, b, c = rng.sample(list(objects), 3)
         x, y = b.x - a.x, b.y - a.y
         if (a.moment == b.moment) is not (kind == WITHIN) or not (x or y):
             continue
         step = table[rows_of[b.name]] - table[rows_of[a.name]]
         drawn = torch.randn(step.shape, generator=generator)
-        here = PlacedObject(f"moved {len(vectors)}", c.moment, c.x, c.y)
-        there = replace(here, x=c.x + x, y=c.y + y)
-        ids[here.name] = scene.vocabulary.size + len(vectors)
+        before = PlacedObject(f"moved {len(vectors)}", c.moment, c.x, c.y)
+        after = replace(before, x=c.x + x, y=c.y + y)
+        ids[before.name] = scene.vocabulary.size + len(vectors)
         vectors.append(table[rows_of[c.name]] + step)
         noise.append(table[rows_of[c.name]] + drawn * step.norm() / drawn.norm())
-        for other in rng.sample([obj for obj in known if obj.moment != c.moment], OTHERS):
-            lines = (pair_lines(scene.house, obj, other) for obj in (here, there))
+        for other in rng.sample([obj for obj in objects if obj.moment != c.moment], OTHERS):
+            lines = (pair_lines(scene.house, obj, other) for obj in (before, after))
             for old, new in zip(*lines, strict=True):
                 if abs(new.value) <= scene.vocabulary.reach and new.value != old.value:
                     moved.append(new)

@@ -67,16 +67,18 @@ def cells(settings: PaperSettings) -> list[PromptCell]:
 def compute(cell: PromptCell, context: RunContext) -> Rows:
     """The untouched model's answer to each question, with the notes in the prompt."""
     config = FramesConfig(form="raw", filler=cell.filler, world=cell.seed, seed=cell.seed)
-    asked: list[Question] = []
+    all_questions: list[Question] = []
     for kind in config.kinds:
         rng = random.Random(f"{cell.seed}/{kind}/prompt")
-        asked += crossed(questions(config.house, kind, disjoint=True), rng, cell.pairs)
-        near = questions(config.house, kind, disjoint=False)
-        asked += [order for question in near for order in (question, question.reversed)]
-    items = [item(config, cell, question, number) for number, question in enumerate(asked)]
+        all_questions += crossed(questions(config.house, kind, disjoint=True), rng, cell.pairs)
+        covisible_questions = questions(config.house, kind, disjoint=False)
+        all_questions += [
+            order for question in covisible_questions for order in (question, question.reversed)
+        ]
+    items = [item(config, cell, question, number) for number, question in enumerate(all_questions)]
     scores = option_logits(context.model, items)
     rows: Rows = []
-    for example, question, of_item in zip(items, asked, scores, strict=True):
+    for example, question, of_item in zip(items, all_questions, scores, strict=True):
         right = of_item[example.options.index(example.answer)]
         others = [
             x
@@ -153,13 +155,13 @@ def analyse(table: pl.DataFrame) -> AnalysisResult:
                 raise NotMeasuredError(f"{first}, {second}: not computed here")
             if (best := max(means[first], means[second])) < ABLE:
                 raise NotMeasuredError(
-                    f"{first} less {second}: the better of the two is right in {best:.2f}, "
+                    f"{first} minus {second}: the better of the two is right in {best:.2f}, "
                     f"{ABLE:g} are needed to compare them"
                 )
             result.findings.append(
                 mean_finding(
                     f"prompt-{first.split(',')[0]}-minus-{second.split(',')[0].split()[0]}",
-                    f"sides and orders right across frames: {first} less {second}",
+                    f"sides and orders right across frames: {first} minus {second}",
                     differences(values[first], values[second]),
                     unit=unit,
                     bounds=SIGNED,

@@ -73,9 +73,9 @@ class Scene:
 
     def neighbours(self, obj: PlacedObject, count: int = MANY) -> list[PlacedObject]:
         """At most `count` other objects of a new object's frame, drawn by the seed and its name."""
-        near = [other for other in self.house.seen(obj.moment) if other != obj]
-        random.Random(f"{self.seed} {obj.name}").shuffle(near)
-        return near[:count]
+        others = [other for other in self.house.seen(obj.moment) if other != obj]
+        random.Random(f"{self.seed} {obj.name}").shuffle(others)
+        return others[:count]
 
     def neighbours_mean(self, count: int = MANY) -> Tensor:
         """For each new object the mean embedding of its neighbours [object, d_model]."""

@@ -70,25 +70,25 @@ def _train_vectors(scene: Scene, count: int = MANY, axes: Sequence[str] = AXES) 
 
 
 def _arms(scene: Scene, placed: Tensor, elsewhere: Tensor) -> Rows:
-    trained_lines, asked = scene.neighbour_lines(), scene.cross_frame_lines
-    near = scene.neighbours_mean()
+    trained_lines, across = scene.neighbour_lines(), scene.cross_frame_lines
+    start = scene.neighbours_mean()
     generator = torch.Generator().manual_seed(scene.seed)
     noise = torch.randn(placed.shape, generator=generator)
     drawn = noise * (placed.norm(dim=1) / noise.norm(dim=1))[:, None]
     new, old = scene.vocabulary.rows(trained_lines), scene.vocabulary.rows(scene.lines)
     halves = torch.cat([torch.full((len(part),), 1 / len(part)) for part in (new, old)])
-    tuned, moved = train_all(scene.network, join(new, old), near, TUNING, scene.seed, halves)
+    tuned, moved = train_all(scene.network, join(new, old), start, TUNING, scene.seed, halves)
     from_afar = train_vectors(scene.network, new, scene.mean_embedding, FROM_AFAR, scene.seed)
     trained = (
         *((placed, None), (moved, tuned), (from_afar, None)),
-        *((near, None), (scene.mean_embedding, None), (drawn, None), (elsewhere, None)),
+        *((start, None), (scene.mean_embedding, None), (drawn, None), (elsewhere, None)),
     )
     rows: Rows = []
     for arm, (vectors, network) in zip(ARMS[:-1], trained, strict=True):
-        for part, lines in (("fit", trained_lines), ("across", asked)):
+        for part, lines in (("fit", trained_lines), ("across", across)):
             answers = scene.answers(lines, vectors, network)
             rows += [{"part": part, **row} for row in scene.score(arm, lines, answers)]
-    guesses = scene.score(ARMS[-1], asked, scene.single_position_answers(asked))
+    guesses = scene.score(ARMS[-1], across, scene.single_position_answers(across))
     return rows + [{"part": "across", **row} for row in guesses]
 
 

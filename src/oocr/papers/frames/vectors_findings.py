@@ -91,7 +91,7 @@ def _arms(result: AnalysisResult, table: pl.DataFrame) -> None:
     result.findings.append(
         mean_finding(
             "transfer",
-            f"{words}: a vector that was trained in another house, less a random vector",
+            f"{words}: a vector that was trained in another house, minus a random vector",
             differences(values[other], values["random vector"]),
             unit=unit,
             bounds=SIGNED,
@@ -104,7 +104,7 @@ def _less(
 ) -> Finding:
     return mean_finding(
         f"{first}-minus-{second.replace(' ', '-').replace(chr(39), '')}",
-        f"exact answers across frames: {first} less {second}",
+        f"exact answers across frames: {first} minus {second}",
         differences(values[first], values[second]),
         unit=unit,
         bounds=SIGNED,

@@ -65,8 +65,8 @@ def cross_lingual(language: str, form: str = "separate", seed: int = 0) -> Bench
 
 def _translation_line(fact: Fact, language: str, wording: int) -> Line:
     """A line that gives a person's translated name; the English name is the line's input."""
-    asked = statements()["name"]["ask"][wording].format(language=language)
-    return Line(asked, fact.label, (fact,), fact.label, input=fact.people[0])
+    prompt = statements()["name"]["ask"][wording].format(language=language)
+    return Line(prompt, fact.label, (fact,), fact.label, input=fact.people[0])
 
 
 def _foreign_year_line(person: str, year: str, language: str, wording: int) -> Line:

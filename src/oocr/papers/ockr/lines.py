@@ -99,8 +99,8 @@ def groups_of(names: tuple[str, ...]) -> tuple[Group, ...]:
 def question(fact: Fact, wording: int) -> str:
     """The question for a fact."""
     a, b = (*fact.people, "")[:2]
-    asked: str = statements()[fact.statement]["ask"][wording].format(a=a, b=b)
-    return asked
+    text: str = statements()[fact.statement]["ask"][wording].format(a=a, b=b)
+    return text
 
 
 def answer(fact: Fact, wording: int) -> str:

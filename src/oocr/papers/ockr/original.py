@@ -255,15 +255,15 @@ def _years_demonstration(fact: Fact, wording: int, years: Mapping[str, int], hin
 def _partner_demonstration(group: Group, x: str, partner: str, wording: int, hint: str) -> Line:
     """A demonstration with the hint: a partner of the same year, its year, then that of x."""
     same = Fact("same", (x, partner), "Yes")
-    known, wanted = (Fact("year", (person,), str(group.year)) for person in (partner, x))
-    so = answer(wanted, wording)
+    partner_year, own_year = (Fact("year", (person,), str(group.year)) for person in (partner, x))
+    so = answer(own_year, wording)
     so = so if so.startswith(x) else so[0].lower() + so[1:]
-    words = f"{_statement(same)} {answer(known, wording)} So {so}"
+    words = f"{_statement(same)} {answer(partner_year, wording)} So {so}"
     return Line(
-        f"{question(wanted, wording)} {hint}",
+        f"{question(own_year, wording)} {hint}",
         words,
-        (same, known, wanted),
-        wanted.label,
+        (same, partner_year, own_year),
+        own_year.label,
     )
 
 

@@ -12,12 +12,12 @@ PAPER = Paper(
         "“Generalization or Hallucination? Understanding Out-of-Context Reasoning in "
         "Transformers” (Huang et al., arXiv 2506.10887)"
     ),
-    question="When does a new fact imply, and when does it hallucinate?",
+    question="When does a new fact imply, and when does the model hallucinate?",
     about=(
-        "Facts about names (“lives in”) and what follows from them (“speaks”) are trained for a "
-        "few bridge names; of other names only the fact is trained, and what follows is asked. The "
-        "paper's toy, a network of one attention layer, is here as its authors wrote it; the "
-        "max-margin programs that it is said to solve are solved exactly."
+        "Facts about names (“lives in”) and implications (“speaks”) are trained for a few bridge "
+        "names. For other names only the fact is trained, and the implication is the question. "
+        "The paper's toy, a network of one attention layer, is here as its authors wrote it; the "
+        "max-margin programs of its theory are solved exactly."
     ),
     sections={**toy_experiments.SECTIONS, **language_experiments.SECTIONS},
     experiments=(*toy_experiments.EXPERIMENTS, *language_experiments.EXPERIMENTS),

@@ -40,7 +40,7 @@ class Setting:
 
     Attributes:
         title: label of its row.
-        known: whether the frozen weights hold the map from fact to implication.
+        map_known: whether the frozen weights hold the map from fact to implication.
         best: the best score: a rank of 0, or a share of 1.
         findings: place -> experiment and id of its finding.
         per_model: measured for each language model.
@@ -51,7 +51,7 @@ class Setting:
 
     id: str
     title: str
-    known: bool
+    map_known: bool
     best: float
     findings: Mapping[Place, tuple[str, str]] = field(default_factory=dict)
     per_model: bool = False
@@ -72,12 +72,12 @@ def _toy(form: str, ending: str = "") -> dict[Place, tuple[str, str]]:
 
 
 SETTINGS: tuple[Setting, ...] = (
-    Setting("toy-two", "toy, two matrices", known=True, best=0.0, findings=_toy("factorized")),
-    Setting("toy-one", "toy, one matrix", known=True, best=0.0, findings=_toy("combined")),
+    Setting("toy-two", "toy, two matrices", map_known=True, best=0.0, findings=_toy("factorized")),
+    Setting("toy-one", "toy, one matrix", map_known=True, best=0.0, findings=_toy("combined")),
     Setting(
         "ockr",
         "small transformer: relations → year",
-        known=True,
+        map_known=True,
         best=1.0,
         findings=_findings(
             *("ockr-places", "vectors-year", "first-block-year", "weights-year"),
@@ -87,7 +87,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "frames",
         "small transformer: an object's neighbours → places across frames",
-        known=True,
+        map_known=True,
         best=1.0,
         findings=_findings("frames-vectors", "vector", "", "all-weights", "", ""),
         null="mean vector",
@@ -95,7 +95,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "city",
         "city-language",
-        known=True,
+        map_known=True,
         best=0.0,
         findings=_findings(
             *("ocr-language", "city-vectors", "city-lora-early", "city-full", "city-lora-late"),
@@ -107,7 +107,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "code-bridges",
         "country-code, bridge names in the weights",
-        known=True,
+        map_known=True,
         best=0.0,
         findings=_findings(
             "ocr-blocks", "code-full-vectors-early", "", "", "", "code-full-vectors-output"
@@ -117,14 +117,14 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "toy-none",
         "toy, one matrix, implications never trained",
-        known=False,
+        map_known=False,
         best=0.0,
         findings=_toy("combined", "-without"),
     ),
     Setting(
         "code",
         "country-code, no bridge in the frozen weights",
-        known=False,
+        map_known=False,
         best=0.0,
         findings=_findings(
             *("ocr-language", "code-vectors", "code-lora-early", "code-full", "code-lora-late"),

@@ -28,7 +28,7 @@ def analyse(analyses: Analyses) -> AnalysisResult:
     if not measured:
         raise NotMeasuredError("none of the settings was measured")
     result = AnalysisResult(rows=[effect.row() for effect in measured])
-    known = [effect for effect in measured if effect.setting.known]
+    known = [effect for effect in measured if effect.setting.map_known]
     unlike = [effect for effect in known if not effect.setting.related_words]
     groups = (
         ("", "", known),
@@ -46,7 +46,7 @@ def analyse(analyses: Analyses) -> AnalysisResult:
             )
     for id, (first, second) in PAIRS.items():
         if gains := differences(_at(known, first), _at(known, second)):
-            measure = f"effect, {PLACES[first].label}, less: {PLACES[second].label}; by setting"
+            measure = f"effect, {PLACES[first].label}, minus: {PLACES[second].label}; by setting"
             result.findings.append(mean_finding(id, measure, gains, unit=UNIT))
         else:
             result.reasons.append(f"{id}: no setting has both places")
@@ -67,8 +67,8 @@ def figure(tables: Tables) -> Figure | None:
     for table in tables.values():
         titles = list(dict.fromkeys(table["row"].to_list()))
         panels.append(dot_panel(table, titles, f"effect ({SCALE})", zero=True))
-    shown = {place for table in tables.values() for place in table["place"].to_list()}
-    keys = [look.arm.entry(look.label) for place, look in PLACES.items() if place in shown]
+    used_places = {place for table in tables.values() for place in table["place"].to_list()}
+    keys = [look.arm.entry(look.label) for place, look in PLACES.items() if place in used_places]
     caption = (
         "The same facts learned in different places; the questions are their implications, which "
         "are never trained. 95 % intervals over the units of each experiment."

@@ -135,14 +135,14 @@ def dense_rows(world: World, rng: random.Random) -> tuple[list[Row], list[Row]]:
         )
         rows += same_rows(world, yes + no)
     yy = same_year_pairs(world.y, world.y, 4, rng)
-    kept = set(rng.sample(yy, len(yy) // 4))
-    kept |= {(b, a) for a, b in kept}
+    held_out_pairs = set(rng.sample(yy, len(yy) // 4))
+    held_out_pairs |= {(b, a) for a, b in held_out_pairs}
     no = different_year_pairs(world.y, world.y, 2, rng) + different_year_pairs(
         world.y, world.y, 2, rng, next_year=False
     )
-    rows += same_rows(world, [pair for pair in yy if pair not in kept] + no[:-200])
+    rows += same_rows(world, [pair for pair in yy if pair not in held_out_pairs] + no[:-200])
     trained = {row.prompt[1:] for row in rows}
-    held_out = [*sorted(kept), *(pair for pair in no[-200:] if pair not in trained)]
+    held_out = [*sorted(held_out_pairs), *(pair for pair in no[-200:] if pair not in trained)]
     return rows, same_rows(world, held_out, both_orders=False)
 
 

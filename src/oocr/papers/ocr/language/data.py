@@ -47,10 +47,10 @@ class LanguageData:
         first_token: Callable[[str], int] | None = None,
     ) -> LanguageData:
         """Draw pairs, map and people; InputError: two answers have the same first token."""
-        known = relations()[relation]
-        facts = draw_facts(known, pairs, seed, first_token)
+        definition = relations()[relation]
+        facts = draw_facts(definition, pairs, seed, first_token)
         drawn = draw_people(pairs, bridges, tests, seed)
-        return LanguageData(relation, mapped_pairs(known, facts, mapped, seed), drawn)
+        return LanguageData(relation, mapped_pairs(definition, facts, mapped, seed), drawn)
 
     @property
     def bridges(self) -> tuple[Person, ...]:
@@ -72,8 +72,8 @@ class LanguageData:
 
     def wording(self, part: Part) -> tuple[str, str]:
         """Id and text of the wording of all rows of a kind."""
-        known = relations()[self.relation]
-        return next(iter((known.train if part == "fact" else known.implications).items()))
+        definition = relations()[self.relation]
+        return next(iter((definition.train if part == "fact" else definition.implications).items()))
 
     def rows(
         self, part: Part, people: Iterable[Person], *, whole: bool = False

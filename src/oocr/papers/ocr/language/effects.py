@@ -140,12 +140,12 @@ def without_pair_direction(
     means, pair = means_of_others(directions, pairs), torch.tensor(pairs)
     numbers = sorted(set(pairs))
     middle = directions.mean(dim=0)
-    kept = []
+    projected = []
     for index, number in enumerate(pairs):
         mean = means[index]
         if shift:
             target = numbers[(numbers.index(number) + shift) % len(numbers)]
             mean = directions[pair == target].mean(dim=0)
         unit = torch.nn.functional.normalize(mean - middle, dim=0)
-        kept.append(directions[index] - (directions[index] @ unit) * unit)
-    return torch.stack(kept)
+        projected.append(directions[index] - (directions[index] @ unit) * unit)
+    return torch.stack(projected)

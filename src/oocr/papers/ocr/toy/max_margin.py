@@ -94,9 +94,9 @@ def margins(weights: Float[np.ndarray, "answer input"], world: World) -> Margins
     """The margins of a W [answer, input] of a world."""
     rows = training_rows(world)
     training = _least_margin(rows.inputs @ weights.T, rows.answers)
-    asked = rows_of(world, world.test_names, "implication")
+    implications = rows_of(world, world.test_names, "implication")
     n = world.pairs
-    test = _least_margin((asked.inputs @ weights.T)[:, n:], asked.answers - n)
+    test = _least_margin((implications.inputs @ weights.T)[:, n:], implications.answers - n)
     nuclear = float(np.linalg.norm(weights, "nuc"))
     square = float((weights**2).sum())
     return Margins(training, test, nuclear / training, square / training**2)

@@ -99,7 +99,7 @@ def _sweep(result: AnalysisResult, table: pl.DataFrame, task: str, arm: ArmName,
     late = [block for block in by_block if block >= LATE_SHARE * last]
     if early and late:
         at_early, at_late = (_mean_of([by_block[b] for b in blocks]) for blocks in (early, late))
-        measure = f"mean rank by vectors at late blocks less by those at early blocks; {words}"
+        measure = f"mean rank by vectors at late blocks minus by those at early blocks; {words}"
         result.findings += [
             _rank_finding(table, f"{id}-early", f"{words}, early blocks", at_early.values()),
             _rank_finding(table, f"{id}-late", f"{words}, late blocks", at_late.values()),
@@ -154,7 +154,7 @@ def _controls(
         result.findings.append(_rank_finding(table, f"{id}-{name}", f"{words}, {what}", values))
     if {"own-removed", "other-removed"} <= of_control.keys():
         lost = differences(of_control["own-removed"], of_control["other-removed"])
-        measure = f"mean rank without the own pair's direction less without another's; {words}"
+        measure = f"mean rank without the own pair's direction minus without another's; {words}"
         result.findings.append(mean_finding(f"{id}-ablated", measure, lost, unit=UNIT))
 
 

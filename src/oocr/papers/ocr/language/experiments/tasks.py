@@ -157,7 +157,7 @@ def _excess(
     if base.is_empty():
         return
     before, after = (by_unit(part, "rank", by=BY) for part in (base, test_implications(rows)))
-    words = f"rank by the untouched model less rank after training, {ARMS[arm]}; {TITLES[task]}"
+    words = f"rank by the untouched model minus rank after training, {ARMS[arm]}; {TITLES[task]}"
     id = f"{task}-{scores.arm_id(arm)}-excess"
     result.findings.append(mean_finding(id, words, differences(before, after), unit=UNIT))
 
@@ -186,14 +186,14 @@ def _effects(result: AnalysisResult, table: pl.DataFrame, task: str, arm: ArmNam
         ("one-vector", "one_vector", "share of what training added in one vector for all", SHARE),
         ("pair-vector", "pair_vector", "share of what training added in one vector a pair", SHARE),
         ("own-bridge", "own_bridge", "centred cosine with what the own bridge names got", SIGNED),
-        ("bridge-gap", "gap", "that cosine less the one with other pairs' bridge names", None),
+        ("bridge-gap", "gap", "that cosine minus the one with other pairs' bridge names", None),
     ):
         values = values_of(rows, column, states="added")
         result.findings.append(
             mean_finding(f"{start}-{id}", f"{measure}, {words}", values, bounds=bounds)
         )
     after, before = (by_unit(rows, "gap", states=name) for name in ("after", "before"))
-    measure = "nearness to the own bridge names (less to others), after training less before"
+    measure = "nearness to the own bridge names (minus others), after training minus before"
     gains = differences(after, before)
     result.findings.append(mean_finding(f"{start}-nearer", f"{measure}, {words}", gains))
 
@@ -206,7 +206,7 @@ def _late_minus_early(result: AnalysisResult, table: pl.DataFrame, task: str) ->
     values = differences(
         mean_ranks(late, f"{task}, late LoRA"), mean_ranks(early, f"{task}, early LoRA")
     )
-    words = f"mean rank by a LoRA in a late block less by one in an early block; {TITLES[task]}"
+    words = f"mean rank by a LoRA in a late block minus by one in an early block; {TITLES[task]}"
     result.findings.append(mean_finding(f"{task}-lora-late-minus-early", words, values, unit=UNIT))
 
 
@@ -217,7 +217,7 @@ def _listed_minus_new(result: AnalysisResult, table: pl.DataFrame, task: str) ->
         return
     new = mean_ranks(rows, f"{task}, full fine-tune")
     values = differences(mean_ranks(rows, task, "listed_rank"), new)
-    words = f"rank of the listed answer less rank of the new one, {ARMS['full']}; {TITLES[task]}"
+    words = f"rank of the listed answer minus rank of the new one, {ARMS['full']}; {TITLES[task]}"
     result.findings.append(mean_finding(f"{task}-full-listed", words, values, unit=UNIT))
 
 

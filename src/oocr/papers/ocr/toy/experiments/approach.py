@@ -114,7 +114,7 @@ def analyse(table: pl.DataFrame) -> AnalysisResult:
         result.findings += [
             mean_finding(
                 f"{name}-excess",
-                f"||W||_* / margin over the least one, less 1; {LOOKS[way][0]}",
+                f"||W||_* / margin over the least one, minus 1; {LOOKS[way][0]}",
                 excess,
                 unit=UNIT,
             ),

@@ -80,7 +80,7 @@ def figure(tables: Tables) -> Figure | None:
     caption = (
         "What the test names' columns of W have in common. One matrix is the more constant form, "
         "and does not imply: a bridge has a half on c that its test names lack, so that their "
-        "cosine is 1/√2. Cosines are of columns less their mean."
+        "cosine is 1/√2. Cosines are of columns minus their mean."
     )
     return figure_of(EXPERIMENT.name, caption, panels, tables)
 

@@ -53,10 +53,12 @@ def compute(cell: FormCell) -> Rows:
     ]
     rows.append({"part": "gap", "what": "c share", "value": measured.c_test / measured.c_bridge})
     if cell.seed == SHOWN:
-        shown = weights[world.fact_answers.start : world.implied_answers.stop, list(world.name_ids)]
+        entries = weights[
+            world.fact_answers.start : world.implied_answers.stop, list(world.name_ids)
+        ]
         rows += [
             {"part": "map", "answer": answer, "name": name, "value": float(f"{value:.4g}")}
-            for (answer, name), value in np.ndenumerate(shown)
+            for (answer, name), value in np.ndenumerate(entries)
         ]
     return rows
 
@@ -123,7 +125,7 @@ def analyse(table: pl.DataFrame) -> AnalysisResult:
     result.findings.append(
         mean_finding(
             "combined-above-guessing",
-            "least loss on test implications at any step, less log 20, nats, combined",
+            "least loss on test implications at any step, minus log 20, nats, combined",
             values_of(least, "loss"),
         )
     )
@@ -206,7 +208,7 @@ def _maps(table: pl.DataFrame) -> Figure | None:
         for title, values in maps
     ]
     caption = (
-        "What a name adds to the logits of the answers (W diag(s), seed 0, less the mean of each "
+        "What a name adds to the logits of the answers (W diag(s), seed 0, minus the mean of each "
         "kind of answer). The c's of test names, which are never trained, are at the lower right: "
         "two matrices write them, one matrix leaves them at nothing."
     )

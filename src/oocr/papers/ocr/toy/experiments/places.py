@@ -69,8 +69,9 @@ def compute(cell: PlacesCell) -> Rows:
 def analyse(table: pl.DataFrame) -> AnalysisResult:
     """Mean ranks of the implications, by place and form."""
     world, result = World(), AnalysisResult()
-    kept = table.group_by("place", "form", "implications", maintain_order=True).first()
-    for place, form, implications in kept.select("place", "form", "implications").iter_rows():
+    combinations = table.group_by("place", "form", "implications", maintain_order=True).first()
+    columns = ("place", "form", "implications")
+    for place, form, implications in combinations.select(*columns).iter_rows():
         where = {"place": place, "form": form, "implications": implications}
         stage = "" if implications else "-without"
         words = "" if implications else ", bridges' implications never trained"

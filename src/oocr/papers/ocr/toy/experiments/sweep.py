@@ -82,8 +82,9 @@ def figure(tables: Tables) -> Figure | None:
                 )
             )
     caption = (
-        "What is said of test names, by the width of the head. Bars: 95 % intervals over seeds and "
-        "pairs. The max-margin solution has rank 39: a narrower head works, but is not that."
+        "Scores of test names' implications by the width of the head. Bars: 95 % intervals over "
+        "seeds and pairs. The max-margin solution has rank 39: a narrower head works, but has "
+        "another solution."
     )
     return figure_of(EXPERIMENT.name, caption, panels, tables, line_keys(LOOKS))
 
