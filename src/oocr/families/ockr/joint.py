@@ -204,9 +204,7 @@ class _RowBuilder:
         self.rows.free.append(replace(free, reject=("No" if verdict == "Yes" else "Yes",)))
 
 
-def joint_task(
-    config: OckrConfig, make: Callable[[OckrConfig], tuple[TaskRows, tuple[Person, ...]]]
-) -> tuple[Task, Task, TaskRows]:
+def joint_task(config: OckrConfig, make: MakeRows) -> tuple[Task, Task, TaskRows]:
     """The task, its control with permuted answers, and its rows."""
     rows, people = make(config)
     order = random.Random(f"{config.seed}/ockr/order")
