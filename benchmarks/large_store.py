@@ -18,7 +18,7 @@ from oocr.runs import grid
 from oocr.runs.arm_index import ArmIndex
 from oocr.runs.arms import ArmPlan, keys_of
 from oocr.runs.context import computed_with
-from oocr.runs.executor import Executor, Worker
+from oocr.runs.processes.executor import Executor, Worker
 from oocr.runs.progress import ProgressReport
 from oocr.runs.resolve import resolve
 from oocr.runs.run import new_run_folder, run_stages, workers_for

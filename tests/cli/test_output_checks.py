@@ -64,7 +64,7 @@ def test_a_place_that_cannot_be_is_refused_by_every_command(
 ) -> None:
     (tmp_path / "file").touch()
     out = tmp_path / name
-    for loads in ("oocr.cli.audit.load_model", "oocr.runs.executor.load_model"):
+    for loads in ("oocr.cli.audit.load_model", "oocr.runs.processes.executor.load_model"):
         monkeypatch.setattr(loads, lambda *_, **__: pytest.fail("a model was loaded"))
     adapter = ("audit", tmp_path, "--model", home / "model")
     for words in (

@@ -26,10 +26,10 @@ from oocr.reproduce import scoring
 from oocr.reproduce.analyses import analyses
 from oocr.reproduce.analysis import NotMeasuredError
 from oocr.reproduce.finished_runs import FinishedRuns, read_finished
-from oocr.runs import executor
 from oocr.runs.context import RunContext
 from oocr.runs.estimates.memory_estimate import memory_estimate
-from oocr.runs.memory_plan import device_parts, fit_workers, room_for
+from oocr.runs.processes import executor
+from oocr.runs.processes.memory_plan import device_parts, fit_workers, room_for
 from oocr.runs.resolve import resolve
 from oocr.runs.run import run
 from oocr.steering.hooks import ablate

@@ -17,11 +17,11 @@ import torch
 from oocr.data.examples import Example
 from oocr.errors import InputError
 from oocr.models.machine import GpuGroup, gpu_groups
-from oocr.runs import memory_plan
 from oocr.runs.context import RunContext, computed_with
 from oocr.runs.estimates.memory_estimate import memory_estimate, outline_for
-from oocr.runs.executor import Executor, Worker
-from oocr.runs.memory_plan import gpus_for, plan_workers, room_for
+from oocr.runs.processes import memory_plan
+from oocr.runs.processes.executor import Executor, Worker
+from oocr.runs.processes.memory_plan import gpus_for, plan_workers, room_for
 from oocr.runs.resolve import resolve
 from tests.devices import pretend
 from tests.devices.features import unlike

@@ -18,12 +18,12 @@ from oocr.errors import InputError
 from oocr.models import machine
 from oocr.models.language_model import LanguageModel
 from oocr.models.outline import Outline, outline
-from oocr.runs import memory_plan as plan_module
 from oocr.runs import run as run_module
 from oocr.runs.config import RunConfig
 from oocr.runs.estimates import memory_estimate as needs_module
 from oocr.runs.estimates.memory_estimate import memory_estimate, outline_for
-from oocr.runs.memory_plan import (
+from oocr.runs.processes import memory_plan as plan_module
+from oocr.runs.processes.memory_plan import (
     DevicePart,
     MemoryEstimate,
     device_parts,
@@ -294,7 +294,7 @@ def test_fewer_workers_than_asked_for_are_told_of(
 
 def test_what_this_process_holds_counts_as_room(monkeypatch: pytest.MonkeyPatch) -> None:
     # What the system has left moves with other processes, and freed pages count late: it is given.
-    monkeypatch.setattr("oocr.runs.memory_plan.free_memory", lambda *_: 2**33)
+    monkeypatch.setattr("oocr.runs.processes.memory_plan.free_memory", lambda *_: 2**33)
     before = room_for(torch.device("cpu"))
     held = torch.ones(2**26)  # 256 MiB
     assert abs(room_for(torch.device("cpu")) - before - 2**28) < 2**25, "it counts as room"

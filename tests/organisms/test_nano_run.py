@@ -363,7 +363,7 @@ def test_the_wrong_kind_of_model_is_refused_before_it_is_loaded(
     def load(*args: object) -> None:
         raise AssertionError("a model was loaded")
 
-    monkeypatch.setattr("oocr.runs.executor.loaded_model", load)
+    monkeypatch.setattr("oocr.runs.processes.executor.loaded_model", load)
     for source, model, message in (
         ("nano-risk", "gemma-3-270m", "^--model: model: 'gemma-3-270m' is no organism"),
         ("countries", "nano", "^--model: task.family: 'countries': nano is an organism"),

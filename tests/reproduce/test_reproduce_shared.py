@@ -15,7 +15,7 @@ from oocr.leases import LEASE
 from oocr.reproduce import execute as execute_module
 from oocr.reproduce.execute import answer
 from oocr.reproduce.plan import Plan, PlanPart
-from oocr.runs.executor import Executor
+from oocr.runs.processes.executor import Executor
 from tests.command_line import Call
 from tests.work.one_process import OneProcess
 

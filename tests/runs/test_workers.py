@@ -18,12 +18,19 @@ import torch
 from oocr.engine.training import fit
 from oocr.errors import InputError, RunError
 from oocr.models.shared_weights import WeightsCopy
-from oocr.runs import executor as executor_module
-from oocr.runs import memory_plan
 from oocr.runs.config import RunConfig
 from oocr.runs.context import RunContext
-from oocr.runs.executor import Executor, Job, Worker
-from oocr.runs.memory_plan import SHARED, WORK, MemoryEstimate, WorkerSpec, gpus_for, plan_workers
+from oocr.runs.processes import executor as executor_module
+from oocr.runs.processes import memory_plan
+from oocr.runs.processes.executor import Executor, Job, Worker
+from oocr.runs.processes.memory_plan import (
+    SHARED,
+    WORK,
+    MemoryEstimate,
+    WorkerSpec,
+    gpus_for,
+    plan_workers,
+)
 from oocr.steering.adapters import LowRankAdapter
 from tests.engine.test_training import capital_task
 from tests.mapped_memory import SMAPS, unshared

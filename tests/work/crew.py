@@ -19,8 +19,8 @@ import torch
 from oocr.leases import Claims
 from oocr.models.load import read_model
 from oocr.runs.config import RunConfig
-from oocr.runs.executor import Executor, Worker
 from oocr.runs.folder import run_folder
+from oocr.runs.processes.executor import Executor, Worker
 from oocr.runs.progress import ProgressReport
 from oocr.runs.read_config import load_configs
 from oocr.runs.resolve import resolve

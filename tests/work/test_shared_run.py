@@ -15,8 +15,8 @@ import pytest
 from oocr.errors import InputError, RunError
 from oocr.io import disk_errors
 from oocr.leases import Claims
-from oocr.runs.executor import Executor, Worker
 from oocr.runs.folder import MADE_WITH, exclusive_lock, shared_lock
+from oocr.runs.processes.executor import Executor, Worker
 from oocr.runs.progress import ProgressReport
 from oocr.runs.resolve import resolve
 from oocr.runs.stages import PreparedRun

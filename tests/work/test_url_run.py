@@ -10,7 +10,7 @@ import pytest
 
 from oocr.errors import RunError
 from oocr.leases import Claims
-from oocr.runs.executor import Executor, Worker
+from oocr.runs.processes.executor import Executor, Worker
 from oocr.runs.progress import ProgressReport
 from oocr.runs.resolve import resolve
 from oocr.runs.stages import PreparedRun

@@ -11,7 +11,7 @@ from oocr.cli.run import configs_of, print_plain
 from oocr.errors import InputError
 from oocr.runs.builtin import source_for
 from oocr.runs.estimates.time_estimate import Gpu, Prediction, prediction, seconds_each
-from oocr.runs.memory_plan import SHARED, WORK, MemoryEstimate, gib
+from oocr.runs.processes.memory_plan import SHARED, WORK, MemoryEstimate, gib
 from oocr.runs.progress import duration
 from oocr.runs.read_config import config_path
 from oocr.words import counted

@@ -27,7 +27,7 @@ from oocr.reproduce.plan import PAPER_MODEL, Plan, on_model, plan_for
 from oocr.runs.config import RunConfig
 from oocr.runs.config import quick as cut_down
 from oocr.runs.estimates.memory_estimate import outline_for
-from oocr.runs.executor import loaded_model
+from oocr.runs.processes.executor import loaded_model
 from oocr.runs.read_config import place_of
 
 

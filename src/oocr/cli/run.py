@@ -109,9 +109,9 @@ def do_runs(
     """
     from oocr.models.load import placement
     from oocr.runs.estimates.memory_estimate import check_weights
-    from oocr.runs.executor import Executor, Worker
     from oocr.runs.folder import run_folder
-    from oocr.runs.memory_plan import fit_workers, room_for
+    from oocr.runs.processes.executor import Executor, Worker
+    from oocr.runs.processes.memory_plan import fit_workers, room_for
     from oocr.runs.resolve import resolve
     from oocr.runs.run import do_run
     from oocr.runs.stages import PreparedRun

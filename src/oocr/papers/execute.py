@@ -28,8 +28,8 @@ from oocr.papers.paper import (
 from oocr.runs.config import RunConfig
 from oocr.runs.context import RunContext
 from oocr.runs.estimates.memory_estimate import check_weights, memory_estimate, outline_for
-from oocr.runs.executor import Executor, Worker
-from oocr.runs.memory_plan import (
+from oocr.runs.processes.executor import Executor, Worker
+from oocr.runs.processes.memory_plan import (
     MOST_WORKERS,
     WorkerSpec,
     cores,

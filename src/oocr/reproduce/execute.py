@@ -24,8 +24,14 @@ from oocr.reproduce.finished_runs import FinishedRun, FinishedRuns, read_finishe
 from oocr.reproduce.plan import Plan, PlanPart
 from oocr.runs.context import RunContext
 from oocr.runs.estimates.memory_estimate import memory_estimate
-from oocr.runs.executor import Executor, Job, Worker
-from oocr.runs.memory_plan import WorkerSpec, device_parts, gpus_for, plan_workers, room_for
+from oocr.runs.processes.executor import Executor, Job, Worker
+from oocr.runs.processes.memory_plan import (
+    WorkerSpec,
+    device_parts,
+    gpus_for,
+    plan_workers,
+    room_for,
+)
 from oocr.runs.progress import ProgressReport
 from oocr.stores import FolderStore
 from oocr.work.shared_jobs import SharedJobs

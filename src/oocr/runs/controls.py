@@ -17,8 +17,8 @@ from oocr.evals.probes import Probes, arm_columns, rows
 from oocr.io import key_of
 from oocr.runs.arms import load_intervention
 from oocr.runs.context import RunContext, computed_with, part_rows, question_key
-from oocr.runs.executor import Job
 from oocr.runs.folder import kept_rows
+from oocr.runs.processes.executor import Job
 from oocr.runs.records import ArmRecord, Continuation
 from oocr.steering.adapters import Adapter
 from oocr.steering.vectors import Vector, random_vector

@@ -21,8 +21,8 @@ from oocr.io import key_of
 from oocr.runs.arms import ScoredArm, load_intervention, reported_rows
 from oocr.runs.config import RunConfig
 from oocr.runs.context import RunContext
-from oocr.runs.executor import Job
 from oocr.runs.folder import kept_rows
+from oocr.runs.processes.executor import Job
 from oocr.runs.records import ArmRecord
 from oocr.steering.adapters import Adapter
 from oocr.tasks.task import Task, TaskSet

@@ -12,9 +12,9 @@ import torch
 from oocr.io import command_line, remove_unfinished, write_text
 from oocr.models.language_model import LanguageModel
 from oocr.runs.config import MACHINE, RunConfig
-from oocr.runs.executor import Executor, Worker
 from oocr.runs.folder import changed_files, exclusive_lock, note_makers, run_folder, same_threads
-from oocr.runs.memory_plan import (
+from oocr.runs.processes.executor import Executor, Worker
+from oocr.runs.processes.memory_plan import (
     PeakMemory,
     WorkerSpec,
     gib,

@@ -30,9 +30,9 @@ from oocr.runs.check_run import check_run, check_run_fits, with_day
 from oocr.runs.context import RunContext, TrainingTokens, computed_by
 from oocr.runs.estimates.costs import ArmCosts
 from oocr.runs.estimates.memory_estimate import RunSample
-from oocr.runs.executor import Executor, Job
 from oocr.runs.explain_stage import explain_jobs, explains
-from oocr.runs.memory_plan import (
+from oocr.runs.processes.executor import Executor, Job
+from oocr.runs.processes.memory_plan import (
     DevicePart,
     MemoryEstimate,
     WorkerSpec,

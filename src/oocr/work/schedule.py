@@ -3,7 +3,7 @@
 A stage begins when the one before is whole. A worker loads the model once, and records a task's
 texts when it takes its first job of that task. Among jobs that are not much shorter than the
 longest left, it prefers those of tasks that it knows, then those of tasks that nobody has begun
-(`oocr.runs.job_order`). Seconds are those of
+(`oocr.runs.processes.job_order`). Seconds are those of
 `oocr.runs.estimates.time_estimate`: arms that are trained side by side, which one worker does,
 count as if they did not share their passes.
 """
@@ -18,7 +18,7 @@ from oocr.engine.training import stack_tokens
 from oocr.runs.arms import ArmPlan, grouped
 from oocr.runs.estimates.memory_estimate import RunSample
 from oocr.runs.estimates.time_estimate import Gpu, arm_cost, pass_cost, pass_over, seconds_each
-from oocr.runs.job_order import STAYS
+from oocr.runs.processes.job_order import STAYS
 
 LOADED = 1e9
 """Bytes of weights that a process loads in a second, assumed: of a fast network disk."""

@@ -16,8 +16,8 @@ from typing import Any, TypeVar
 from oocr.errors import RunError
 from oocr.io import DiskError, Record
 from oocr.leases import Claim, Claims, board_of
-from oocr.runs.executor import KilledWorkerError
-from oocr.runs.job_order import preferred
+from oocr.runs.processes.executor import KilledWorkerError
+from oocr.runs.processes.job_order import preferred
 from oocr.runs.progress import ProgressReport
 from oocr.stores import Store
 from oocr.words import short_list

@@ -24,7 +24,6 @@ from oocr.runs import controls, grid
 from oocr.runs.arm_index import ArmIndex
 from oocr.runs.arms import ArmPlan
 from oocr.runs.context import RunContext
-from oocr.runs.executor import Executor, Job, JobResult
 from oocr.runs.folder import (
     WORK,
     check_makers,
@@ -33,6 +32,7 @@ from oocr.runs.folder import (
     same_threads,
     shared_lock,
 )
+from oocr.runs.processes.executor import Executor, Job, JobResult
 from oocr.runs.progress import ProgressReport, timed
 from oocr.runs.records import ArmRecord, Selection
 from oocr.runs.resolve import FILE as OWN_ANSWERS

@@ -13,7 +13,7 @@ from oocr.cli.cluster.shared_work import POLL, SharedWork, Waiting
 from oocr.cli.run import print_plain
 from oocr.errors import InputError, RunError
 from oocr.io import write_text
-from oocr.runs.memory_plan import gib
+from oocr.runs.processes.memory_plan import gib
 from oocr.words import counted
 
 LOCAL = "local"

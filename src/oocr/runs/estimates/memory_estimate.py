@@ -27,7 +27,7 @@ from oocr.runs import controls, explain_stage, grid
 from oocr.runs.arms import ArmPlan, grouped
 from oocr.runs.config import RunConfig
 from oocr.runs.context import TrainingTokens, stop_groups
-from oocr.runs.memory_plan import MemoryEstimate, device_parts, gib, room_for
+from oocr.runs.processes.memory_plan import MemoryEstimate, device_parts, gib, room_for
 from oocr.runs.resolve import ResolvedRun
 from oocr.steering.adapters import LowRankAdapter, linear_shape, peft_config, stackable
 from oocr.steering.positions import spans_of

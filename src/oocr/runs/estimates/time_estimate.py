@@ -20,7 +20,13 @@ from oocr.runs.arms import ArmPlan
 from oocr.runs.check_run import check_run, check_run_fits
 from oocr.runs.config import RunConfig
 from oocr.runs.estimates.memory_estimate import RunSample, batch_key, outline_for
-from oocr.runs.memory_plan import MemoryEstimate, device_parts, gpus_for, plan_workers, room_for
+from oocr.runs.processes.memory_plan import (
+    MemoryEstimate,
+    device_parts,
+    gpus_for,
+    plan_workers,
+    room_for,
+)
 from oocr.runs.resolve import resolve
 
 EFFICIENCY = 0.7

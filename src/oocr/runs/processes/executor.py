@@ -29,8 +29,8 @@ from oocr.models.machine import forget_peak, gpus, peak_memory, release_memory
 from oocr.models.out_of_memory import memory_errors
 from oocr.runs.config import RunConfig
 from oocr.runs.context import RunContext, TrainingTokens
-from oocr.runs.job_order import preferred
-from oocr.runs.memory_plan import WorkerSpec
+from oocr.runs.processes.job_order import preferred
+from oocr.runs.processes.memory_plan import WorkerSpec
 
 T = TypeVar("T")
 JobResult = tuple[Any, int, int]
