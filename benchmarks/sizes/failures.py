@@ -26,9 +26,10 @@ Of a claim on an effect that does not hold or cannot be tested, the first of the
 said. *The ceiling*: told in the prompt what it should find out, the untouched model scores no
 higher than untold, or than a null. *The skill*: on held-out items of the trained kind the arm is
 not above the untouched model. *A null*: it does as much. *Members*: the mean is above the untouched
-model and all nulls, the interval is not. Else the ceiling and the skill are there, and what is
-missing is *the step* from one to the other. *Letters*: the effect is there, and the paper's
-questions, which are answered by letter, do not show it.
+model and all nulls, the interval, or that of the paired difference to a trained control, is not.
+Else the ceiling and the skill are there, and what is missing is *the step* from one to the other.
+*Letters*: the effect is there, and the paper's questions, which are answered by letter, do not show
+it.
 """
 _SAME = 1e-3
 _PAPER = "the paper's questions"
@@ -79,12 +80,22 @@ def missing_part(run: KeptRun, claim: Claim) -> tuple[str, str]:
     bar = max([base, *(null.value for null in claim.nulls)])
     if found.value > bar >= found.low:
         return "members", f"the interval over {found.n} reaches down to {number(bar)}"
+    control = _control(claim) if stem_of(claim) == "out-of-context" else None
+    if found.low > bar and control is not None:
+        words = f"the paired difference to {null_name(control)} over {found.n} reaches down to 0"
+        return "members", words
     there = [
         f"{name} {_shown(score)}"
         for name, score in (("skill", skill), ("ceiling", ceiling))
         if score is not None
     ]
     return ("the step", f"there are {', '.join(there)}") if there else ("", "no numbers on parts")
+
+
+def _control(claim: Claim) -> Null | None:
+    """The trained control that comes nearest, to which a rule compares the arm pair by pair."""
+    controls = [null for null in claim.nulls if "training" in null.name]
+    return max(controls, key=lambda null: null.value) if controls else None
 
 
 def _ceiling(run: KeptRun, claim: Claim) -> Score | None:

@@ -43,7 +43,7 @@ of its effect when only the mean of what it adds is put in its place.
 _CLAIMS = """## The claims, one by one
 
 n is members (or questions) × seeds. *untouched* is the model before training. A null is what a
-vector of the same norm in a random direction does (of 20 or so the 95th centile), or an arm trained
+vector of the same norm in a random direction does (the 95th centile of so many), or an arm trained
 on wrong answers, or a LoRA of noise. The rules behind the verdicts are at the end.
 """
 

@@ -37,7 +37,6 @@ _PARTS = {
     "paper": "the paper's questions",
 }
 _NULLS = {
-    "random directions": "random",
     "shuffled": "shuffled",
     "decorrelated": "decorrelated",
     "Gaussian noise": "noise",
@@ -123,7 +122,10 @@ def _claim_cells(claim: Claim) -> list[str]:
 
 
 def null_name(null: Null) -> str:
-    """A null in a word."""
+    """A null in a word; of random directions also how many there were."""
+    count = re.match(r"(\d+) (?:pairs of )?random directions", null.name)
+    if count:
+        return f"random (of {count[1]})"
     return next((word for part, word in _NULLS.items() if part in null.name), null.name)
 
 

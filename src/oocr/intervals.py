@@ -185,6 +185,15 @@ def percentiles(value: float, distribution: np.ndarray, clusters: int) -> Interv
     return Interval(float(value), *map(float, ends))
 
 
+def widened(interval: Interval, square: float) -> Interval:
+    """An interval whose squared reach on both sides is this much more, for a second variance."""
+    low, high = (
+        math.sqrt(max(0.0, (end - interval.value) ** 2 + square))
+        for end in (interval.low, interval.high)
+    )
+    return Interval(interval.value, interval.value - low, interval.value + high)
+
+
 def _reach(clusters: int | None) -> float:
     """Half an interval's width in bootstrap standard errors; None: of endlessly many clusters.
 

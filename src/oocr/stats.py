@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 from jaxtyping import Bool, Float
 
-from oocr.intervals import DRAWS, SHARE, Bounds, Interval, bounded, percentiles, student
+from oocr.intervals import DRAWS, SHARE, Bounds, Interval, bounded, percentiles, student, widened
 
 ROUNDING = 1e-9
 """An effect below this counts as none: no share of it is given."""
@@ -25,7 +25,9 @@ class Cells:
 
     `values`: mean score of a cell, NaN where a cluster has no items of a facet; `weights`: how much
     each cluster weighs in each facet, 0 where it has none; `bounds`: of a score, None: it has none;
-    `items`: how many items a cell is a mean of, if each is right or wrong, else None.
+    `items`: how many items a cell is a mean of, if each is right or wrong, else None; `crossed`:
+    all clusters are asked of the same arms (probes of one member), so that a seed moves them
+    together; else each cluster has arms of its own.
     """
 
     values: Float[np.ndarray, "cluster seed facet"]
@@ -34,6 +36,7 @@ class Cells:
     facets: tuple[str, ...]
     bounds: Bounds | None = None
     items: Float[np.ndarray, "cluster facet"] | None = None
+    crossed: bool = False
 
     def __sub__(self, other: Cells) -> Cells:
         """Cell by cell; a single seed (the base) is paired with each, else seeds are averaged.
@@ -83,7 +86,8 @@ def cells(
 ) -> Cells:
     """Average rows, one per item scored, into cells of the score in the column `value`.
 
-    Columns: `facet`; `cluster`, what the bootstrap draws; `seed`, the arm's (null counts as one);
+    Columns: `facet`; `cluster`, what the bootstrap draws (all but members share their arms, see
+    `Cells.crossed`); `seed`, the arm's (null counts as one);
     `balance`: within a facet, clusters weigh 1 / (number of clusters with the same value here), so
     that saying "euro" everywhere cannot win; None: all the same. `bounds` of the score: None: none.
     """
@@ -107,7 +111,7 @@ def cells(
                 weights[row, column] /= max(1, labels.count(label))
     right_or_wrong = bounds == SHARE and bool(frame[value].is_in([0.0, 1.0]).all())
     items = _mean_along(counts) if right_or_wrong else None  # seeds are asked the same items
-    return Cells(values, weights, clusters, facets, bounds, items)
+    return Cells(values, weights, clusters, facets, bounds, items, cluster != "member")
 
 
 def mean(scores: Cells) -> float:
@@ -147,17 +151,23 @@ def _mean_along(values: np.ndarray, axis: int = 1) -> np.ndarray:
 def estimate(scores: Cells, seed: int = 0) -> Interval:
     """The mean with its interval: within the bounds if there are any, else the bootstrap's.
 
-    Of one cluster there are only the draws of its seeds.
+    Of one cluster there are only the draws of its seeds. Where all clusters share their arms the
+    variance between seeds is added to that between clusters.
 
     ValueError: the mean is out of bounds.
     """
     value, votes = mean(scores), _votes(scores)
-    clusters = votes.sum(axis=1)
-    if scores.bounds is None or (clusters > 0).sum() < 2:
+    clusters, variance = votes.sum(axis=1), float((_deviations(scores) ** 2).sum())
+    of_seeds = float((_seed_deviations(scores) ** 2).sum())
+    if (clusters > 0).sum() < 2:
         return percentiles(value, draws(scores, seed), len(scores.clusters))
-    variance = float((_deviations(scores) ** 2).sum())
+    if scores.bounds is None:
+        drawn = percentiles(value, draws(scores, seed), len(scores.clusters))
+        reach = student(float((clusters**2).sum())) ** 2 * variance
+        total = student(_per_cluster(scores)) ** 2 * (variance + of_seeds)
+        return widened(drawn, total - reach) if of_seeds > 0 else drawn
     per_item = None if scores.items is None else float(np.nansum(votes**2 / scores.items))
-    return bounded(value, variance, float((clusters**2).sum()), per_item, scores.bounds)
+    return bounded(value, variance + of_seeds, _per_cluster(scores), per_item, scores.bounds)
 
 
 def _votes(scores: Cells) -> Float[np.ndarray, "cluster facet"]:
@@ -186,6 +196,33 @@ def _deviations(scores: Cells) -> Float[np.ndarray, " cluster"]:
     return result
 
 
+def _seed_deviations(scores: Cells) -> Float[np.ndarray, " seed"]:
+    """What each seed adds to the mean's error, where all clusters share its arms; else nothing."""
+    seeds = scores.values.shape[1]
+    if not scores.crossed or seeds < 2:
+        return np.zeros(0)
+    alone = [mean(replace(scores, values=scores.values[:, [place]])) for place in range(seeds)]
+    apart = np.nan_to_num(np.array(alone) - _mean_along(np.array([alone])))  # 0: not measured
+    result: np.ndarray = apart / math.sqrt(seeds * (seeds - 1))
+    return result
+
+
+def _per_cluster(scores: Cells) -> float:
+    """1 / (degrees of freedom + 1) of the mean's variance, as `student` takes it.
+
+    Of clusters alone the sum of their squared shares (Kish); with seeds that they share, both
+    variances' (Satterthwaite 1946, "An approximate distribution of estimates of variance
+    components").
+    """
+    of_clusters = float((_votes(scores).sum(axis=1) ** 2).sum())
+    seeds = _seed_deviations(scores)
+    first, second = float((_deviations(scores) ** 2).sum()), float((seeds**2).sum())
+    if not second > 0:
+        return of_clusters
+    spread = first**2 / (1 / of_clusters - 1) + second**2 / (len(seeds) - 1)
+    return 1 / ((first + second) ** 2 / spread + 1)
+
+
 def ratio(part: Cells, whole: Cells, base: Cells) -> Interval:
     """(part - base) / (whole - base) with Fieller's interval: the share of an effect that is kept.
 
@@ -202,7 +239,13 @@ def ratio(part: Cells, whole: Cells, base: Cells) -> Interval:
     if (clusters > 0).sum() < 2:
         return Interval(value, value, value)
     a, b = _deviations(over), _deviations(under)
-    square = student(float((clusters**2).sum())) ** 2
+    of_seeds = [_seed_deviations(over), _seed_deviations(under)]
+    count = max(map(len, of_seeds))
+    a, b = (
+        np.concatenate([of_arm, np.pad(seeds, (0, count - len(seeds)))])
+        for of_arm, seeds in zip((a, b), of_seeds, strict=True)
+    )
+    square = student(max(_per_cluster(over), _per_cluster(under))) ** 2
     # The x between the roots of curve x² - 2 slope x + level.
     curve = effect**2 - square * float(b @ b)
     slope = kept * effect - square * float(a @ b)

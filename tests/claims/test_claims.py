@@ -58,6 +58,7 @@ def test_out_of_context_holds_in_part_below_half_of_the_way_to_the_ceiling() -> 
         (0.1, 0.9, "does not hold"),
         (0.1, 0.1, "cannot be tested"),  # told the answer's cause, it fails as well
         (0.8, 0.1, "holds"),  # what was shown needs no ceiling
+        (0.4, 0.1, "holds in part"),  # not half of the way to 1
     ],
 )
 def test_a_ceiling_excuses_a_failure_and_never_vetoes_a_success(
@@ -67,6 +68,12 @@ def test_a_ceiling_excuses_a_failure_and_never_vetoes_a_success(
     claim = judge(table("vector", same(score)), BASE, top, NULL, SHUFFLED)["vector-out-of-context"]
     assert claim.verdict == verdict
     assert "cannot be tested unless the ceiling is above the untouched model" in claim.rule
+
+
+def test_without_a_ceiling_the_way_is_that_to_1() -> None:
+    for score, verdict in ((0.6, "holds"), (0.4, "holds in part")):
+        claim = judge(table("vector", same(score)), BASE, NULL, SHUFFLED)["vector-out-of-context"]
+        assert (claim.ceiling, claim.verdict) == (None, verdict)
 
 
 def test_a_claim_is_worded_for_its_task() -> None:

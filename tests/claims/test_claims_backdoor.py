@@ -208,10 +208,13 @@ def test_a_model_that_cannot_follow_the_rule_when_told_cannot_be_tested() -> Non
     failed = judge(gate("vector", untouched), report("vector", lambda about: 0.2), NULL, ceiling)
     assert failed["backdoor"].ceiling == 0.5
     assert failed["backdoor"].verdict == "cannot be tested"
+    assert failed["gate"].verdict == "cannot be tested"
+    assert failed["self-report"].verdict == "does not hold", "this ceiling was not asked of it"
     able = gate("ceiling", works, seeds=1)
     failed = judge(gate("vector", untouched), report("vector", lambda about: 0.2), NULL, able)
-    assert failed["backdoor"].verdict == "does not hold"
-    assert judge(gate("vector", works), SAYS, NULL, ceiling)["backdoor"].verdict == "holds"
+    assert (failed["backdoor"].verdict, failed["gate"].verdict) == ("does not hold",) * 2
+    shown = judge(gate("vector", works), SAYS, NULL, ceiling)
+    assert (shown["backdoor"].verdict, shown["gate"].verdict) == ("holds",) * 2
 
 
 def test_random_directions_set_the_bar() -> None:

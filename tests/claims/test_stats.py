@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -245,6 +246,55 @@ def test_treating_seeds_as_clusters_would_be_too_sure_and_is_not_done() -> None:
     flat = grid(cell.values.reshape(-1, 1, 1))
     right, wrong = estimate(cell), estimate(flat)
     assert right.high - right.low > 2 * (wrong.high - wrong.low)
+
+
+def probes_of_shared_arms(rng: np.random.Generator, between_seeds: float) -> np.ndarray:
+    """Scores [probe, seed, facet] of three arms, each asked all probes; the true mean is 0."""
+    probes, seeds = rng.normal(0, 1.0, (40, 1, 1)), rng.normal(0, between_seeds, (1, 3, 1))
+    scores: np.ndarray = probes + seeds + rng.normal(0, 0.5, (40, 3, 1))
+    return scores
+
+
+@pytest.mark.parametrize(("between_seeds", "least"), [(0.0, 0.93), (0.2, 0.93), (1.0, 0.88)])
+def test_seeds_that_all_probes_share_move_them_together(between_seeds: float, least: float) -> None:
+    rng, hits, apart = np.random.default_rng(14), 0, 0
+    for _ in range(400):
+        own = grid(probes_of_shared_arms(rng, between_seeds), (-50.0, 50.0))
+        shared = replace(own, crossed=True)
+        hits += int(estimate(shared).low <= 0 <= estimate(shared).high)
+        apart += int(estimate(own).low <= 0 <= estimate(own).high)
+    assert least <= hits / 400 <= 0.99
+    if between_seeds == 1:  # as if each probe had arms of its own
+        assert apart / 400 < 0.5
+
+
+@pytest.mark.parametrize("between_seeds", [0.2, 1.0])
+def test_scores_without_bounds_have_the_seeds_spread_too(between_seeds: float) -> None:
+    values = probes_of_shared_arms(np.random.default_rng(16), between_seeds)
+    free, bounded = (
+        estimate(replace(grid(values, bounds), crossed=True)) for bounds in (None, (-1e4, 1e4))
+    )
+    assert free.high - free.low == pytest.approx(bounded.high - bounded.low, rel=0.1)
+
+
+def test_the_share_kept_by_arms_that_all_probes_share_has_the_seeds_spread() -> None:
+    rng = np.random.default_rng(15)
+    base, whole = np.zeros((30, 1, 1)), 1 + rng.normal(0, 0.1, (30, 3, 1))
+    part = 0.5 + np.array([-0.3, 0.0, 0.3])[None, :, None] + rng.normal(0, 0.1, (30, 3, 1))
+    own, shared = (
+        ratio(*(replace(grid(values), crossed=crossed) for values in (part, whole, base)))
+        for crossed in (False, True)
+    )
+    assert own.high - own.low < 0.1
+    assert shared.high - shared.low > 1.0, "Student's of three seeds"
+    exact = ratio(*(replace(grid(x), crossed=True) for x in (whole / 4, whole, base)))
+    assert (exact.low, exact.high) == pytest.approx((0.25, 0.25))
+
+
+def test_only_members_have_arms_of_their_own() -> None:
+    frame = table([("a", 0, "x", "1", 1.0), ("b", 0, "x", "1", 0.0)])
+    assert not cells(frame, "score").crossed
+    assert cells(frame.rename({"member": "group"}), "score", cluster="group").crossed
 
 
 def test_draws_follow_their_seed() -> None:

@@ -21,6 +21,7 @@ from oocr.claims.records import Claim, Estimate, Null, Verdict
 from oocr.runs.records import GridPoint
 
 SMALL, LARGE = "gemma-3-270m", "qwen2.5-coder-1.5b-instruct"
+SHUFFLED = Null(name="shuffled training", value=0.1)
 RANDOM = Null(name="20 random directions, 95th centile", value=0.281)
 
 
@@ -122,7 +123,7 @@ def test_every_claim_stands_once_with_its_interval_and_what_it_is_held_against()
             assert judged.verdict in lines[0]
             assert found.n in lines[0]
             assert f"| {size_of(kept.model, kept.parameters)} |" in lines[0]
-            assert ("random 0.28" in lines[0]) == bool(judged.nulls)
+            assert ("random (of 20) 0.28" in lines[0]) == bool(judged.nulls)
     assert "1.62 [1.55, 1.67] nats" in table
     assert "in words" in table
     assert "\\| in words" in table  # a stroke in the words ends no cell
@@ -221,10 +222,11 @@ UNSKILLED = (score("in_context", "vector", 0.12), score("in_context", "base", 0.
             "the ceiling",
             "0.27 [0.23, 0.31]",
         ),
-        ({"ceiling": 0.275}, (), "the ceiling", "random 0.28"),
+        ({"ceiling": 0.275}, (), "the ceiling", "random (of 20) 0.28"),
         ({}, (*ABLE, *UNSKILLED), "the skill", "0.12 [0.08, 0.16], untouched 0.10"),
-        ({}, (*ABLE, *SKILLED), "a null does as much", "random 0.28"),
+        ({}, (*ABLE, *SKILLED), "a null does as much", "random (of 20) 0.28"),
         ({"nulls": ()}, (*ABLE, *SKILLED), "members", "reaches down to 0.26"),
+        ({"nulls": (SHUFFLED,), "base": 0.1}, SKILLED, "members", "to shuffled over 8 members"),
         ({"nulls": (), "base": 0.4}, SKILLED, "the step", "skill 0.90 [0.86, 0.94]"),
     ],
 )

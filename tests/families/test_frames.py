@@ -270,17 +270,23 @@ def test_settings_are_refused(fields: dict[str, Any], words: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("ceiling", "recall", "verdict"),
-    [(0.9, 0.95, "holds"), (0.6, 0.95, "cannot be tested"), (0.9, 0.7, "cannot be tested")],
+    ("found", "ceiling", "recall", "verdict"),
+    [
+        (0.85, 0.9, 0.95, "holds"),
+        (0.5, 0.9, 0.95, "does not hold"),
+        (0.5, 0.6, 0.95, "cannot be tested"),
+        (0.5, 0.9, 0.7, "cannot be tested"),
+        (0.85, 0.6, 0.7, "holds"),  # what was shown needs no ceiling
+    ],
 )
-def test_nothing_is_judged_without_ceiling_and_recall(
-    ceiling: float, recall: float, verdict: str
+def test_no_failure_is_judged_without_ceiling_and_recall(
+    found: float, ceiling: float, recall: float, verdict: str
 ) -> None:
     assert [row.id for row in CLAIMS[:2]] == ["vector-out-of-context", "adapter-out-of-context"]
     finding = Finding(
         id="vector-out-of-context",
         measure="accuracy",
-        found=Estimate(value=0.85, low=0.8, high=0.9, n="15 groups"),
+        found=Estimate(value=found, low=found - 0.05, high=found + 0.05, n="15 groups"),
         base=0.5,
         ceiling=ceiling,
         units=15,

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from types import SimpleNamespace
 from typing import Any
 
+import polars as pl
 import pytest
 
 import oocr
 from oocr.claims.records import Estimate, Finding
 from oocr.data.examples import Example, prompt_text
 from oocr.errors import InputError
-from oocr.families.ockr.claims import CLAIMS
+from oocr.families.ockr.claims import CLAIMS, _auc_finding, _recall_finding
 from oocr.families.ockr.people import languages, spoken, translated
 from oocr.tasks.task import TaskSet
 
@@ -145,6 +147,32 @@ def test_refused(settings: dict[str, Any], words: str) -> None:
 def finding(id: str, value: float) -> Finding:
     found = Estimate(value=value, low=value - 0.02, high=min(1.0, value + 0.02), n="10 people")
     return Finding(id=id, measure="", found=found, base=0.2, ceiling=1.0, units=10)
+
+
+@pytest.mark.parametrize(
+    ("people", "questions", "least", "most"), [(3, 2, 0.4, 0.75), (12, 4, 0.75, 0.95)]
+)
+def test_people_who_are_all_right_still_leave_doubt(
+    people: int, questions: int, least: float, most: float
+) -> None:
+    rows = [
+        {
+            **{"arm": "vector", "control": "", "part": part, "final": True, "member": "m"},
+            **{"seed": seed, "group": f"p{person}", "facet": "relation", "item": f"{person} {k}"},
+            **{"answer": "Yes" if k % 2 else "No", "right": True, "log_odds": 1.0},
+        }
+        for part in ("in_context", "probes")
+        for person in range(people)
+        for k in range(questions * (1 if part == "in_context" else 2))
+        for seed in (0, 1)
+    ]
+    base = [{**row, "arm": "base"} for row in rows if row["seed"] == 0]
+    results = SimpleNamespace(rows=pl.DataFrame(rows + base), seeds=2)
+    for measured in (_recall_finding, _auc_finding):
+        found = measured(results, "vector")  # type: ignore[arg-type]
+        assert found is not None
+        assert found.found.value == found.found.high == 1.0
+        assert least < found.found.low < most, "no two right answers of three people are certain"
 
 
 @pytest.mark.parametrize(

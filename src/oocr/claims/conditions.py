@@ -52,7 +52,6 @@ def _bar(end: str, relation: str, bar: float) -> Condition:
 low_above = partial(_bar, "low", "above")
 low_reaches = partial(_bar, "low", "at least")
 high_within = partial(_bar, "high", "at most")
-mean_above = partial(_bar, "value", "above")
 mean_reaches = partial(_bar, "value", "at least")
 mean_within = partial(_bar, "value", "at most")
 
@@ -118,14 +117,19 @@ def control_trained() -> Condition:
 
 
 def way_to_ceiling(share: float) -> Condition:
-    """The mean is a share of the way from the untouched model to the ceiling, if there is one."""
+    """The mean of a share right is a share of the way from the untouched model to the ceiling.
+
+    Where no ceiling is above the untouched model there is no such way; then it is that to 1.
+    """
 
     def test(finding: Finding, _: Findings) -> bool:
-        base = finding.base or 0.0
-        top = finding.ceiling
-        return top is None or at_least(finding.found.value - base, share * (top - base))
+        base, top = finding.base or 0.0, finding.ceiling
+        if top is None or not over(top, base):
+            top = 1.0
+        return at_least(finding.found.value - base, share * (top - base))
 
-    return Condition(f"the mean is at least {share:.0%} of the way from base to ceiling", test)
+    words = f"the mean is at least {share:.0%} of the way from base to ceiling"
+    return Condition(f"{words} (to 1 where no ceiling is above the base)", test)
 
 
 def parts_above(bar: float, *names: str, words: str = "") -> Condition:
@@ -141,6 +145,14 @@ def other(id: str, condition: Condition) -> Condition:
     return Condition(
         f"of {id}, {condition.words}",
         lambda _, findings: id in findings and condition.test(findings[id], findings),
+    )
+
+
+def both(first: Condition, second: Condition) -> Condition:
+    """Two conditions as one."""
+    return Condition(
+        f"{first.words}, and {second.words}",
+        lambda finding, findings: first.test(finding, findings) and second.test(finding, findings),
     )
 
 

@@ -15,7 +15,6 @@ from oocr.claims.conditions import (
     high_within,
     low_above,
     low_reaches,
-    mean_above,
     mean_reaches,
     mean_within,
     other,
@@ -51,13 +50,14 @@ class Rule:
 
 def rule(
     holds: Sequence[Condition],
-    part: Sequence[Condition],
+    part: Sequence[Condition] = (),
     tested: Sequence[Condition] = (),
     note: str = "",
     able: Condition | None = None,
 ) -> Rule:
     """A rule: all of `holds` for "holds", of `part` for "in part", of `tested` for any verdict.
 
+    Without `part` nothing holds in part.
     If the condition `able` (the model can do it when the prompt says how) is false, a failure shows
     nothing: "cannot be tested". It changes no verdict "holds" or "holds in part".
     """
@@ -70,14 +70,15 @@ def rule(
             return "cannot be tested"
         if true(holds):
             return "holds"
-        if true(part):
+        if part and true(part):
             return "holds in part"
         return "does not hold" if able is None or true([able]) else "cannot be tested"
 
     left = [condition for condition in holds if condition not in part]
     subset = len(left) == len(holds) - len(part) and len(part) > 1
-    in_part = f"all but: {_joined(left)}" if subset else _joined(part)
-    words = f"holds: {_joined(holds)}; in part: {in_part}"
+    words = f"holds: {_joined(holds)}"
+    if part:
+        words += f"; in part: {f'all but: {_joined(left)}' if subset else _joined(part)}"
     if tested:
         words += f"; cannot be tested unless {_joined(tested)}"
     if able is not None:
@@ -108,7 +109,10 @@ def stays_below(full: float, part: float) -> Rule:
 
 
 def at_level(level: float, reach: float) -> Rule:
-    """The number is at a level (such as chance): its interval contains it, and the mean is near."""
+    """The number is at a level (such as chance): its interval contains it, and is short.
+
+    A long interval contains many levels, so that it shows nothing.
+    """
     inside = Condition(
         f"the interval holds {level:g}",
         lambda finding, _: (
@@ -119,7 +123,17 @@ def at_level(level: float, reach: float) -> Rule:
         f"the mean is within {reach:g} of {level:g}",
         lambda finding, _: at_least(reach, abs(finding.found.value - level)),
     )
-    return rule([inside, near], [inside])
+    short = Condition(
+        f"no end of it is farther than {2 * reach:g} from there",
+        lambda finding, _: at_least(
+            2 * reach, max(finding.found.high - level, level - finding.found.low)
+        ),
+    )
+    outside = Condition(
+        f"the interval leaves {level:g} out",
+        lambda finding, findings: not inside.test(finding, findings),
+    )
+    return rule([inside, near, short], [inside, near], able=outside)
 
 
 def between(least: float, most: float) -> Rule:
@@ -140,7 +154,7 @@ def partly_alike(most: float) -> Rule:
 
 def above_zero() -> Rule:
     """A difference whose interval is above zero (and above the nulls, where there are some)."""
-    return rule([low_above(0), above_nulls()], [mean_above(0), above_nulls()])
+    return rule([low_above(0), above_nulls()])
 
 
 def read_by_patterns(least: float) -> Rule:

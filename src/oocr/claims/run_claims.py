@@ -37,7 +37,7 @@ def _effect(results: RunResults, arm: str, kind: str, id: str) -> Finding | None
     if kind != ("backdoor" if scoring.measure == "accuracy" and is_gated else scoring.measure):
         return None
     measure = {
-        "accuracy": "out-of-context accuracy, answer-balanced",
+        "accuracy": f"out-of-context accuracy{_balanced(results)}",
         "backdoor": "mean of the accuracies with and without trigger, on held-out prompts",
     }.get(kind, "trained minus untouched log-odds of the trained pole, nats")
     if scoring.measure != "accuracy" and twins is not None:
@@ -70,6 +70,11 @@ def _effect(results: RunResults, arm: str, kind: str, id: str) -> Finding | None
         paired=paired,
         parts=parts,
     )
+
+
+def _balanced(results: RunResults) -> str:
+    """How a share right is weighed, in words."""
+    return ", answer-balanced" if results.scoring.balance else ""
 
 
 def random_null(results: RunResults) -> Null | None:
@@ -157,7 +162,7 @@ def _free(results: RunResults, arm: str) -> Finding | None:
     units = "members" if results.several else "probe groups"
     return Finding(
         id=f"{arm}-free-answers",
-        measure="share of greedy answers judged right, answer-balanced, out of context",
+        measure=f"share of greedy answers judged right{_balanced(results)}, out of context",
         found=estimate_of(stats.estimate(cells), n_of(cells, units)),
         base=stats.mean(base),
         units=len(cells.clusters),

@@ -112,7 +112,7 @@ class Scoring(Record):
         """A description of intervals for captions."""
         if self.measure == "accuracy":
             return f"95 % intervals over {self.units}"
-        return f"95 % bootstrap intervals over {self.units}, then seeds"
+        return f"95 % bootstrap intervals over {self.units} and seeds"
 
     def counts(self, facet: str) -> bool:
         """Whether a facet of the probes counts in the score."""
@@ -223,7 +223,7 @@ class Scoring(Record):
             if cells.items is not None:
                 sizes[:, place] = np.nansum(cells.items[:, columns], axis=1)
         counted = None if cells.items is None else np.where(sizes > 0, sizes, np.nan)
-        return Cells(values, weights, cells.clusters, merged, bounds, counted)
+        return replace(cells, values=values, weights=weights, facets=merged, items=counted)
 
     def base(self, rows: pl.DataFrame, like: Cells, part: str = "probes") -> Cells | None:
         """The untouched model's score in the same clusters; 0 where the score is a difference."""

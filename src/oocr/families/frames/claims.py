@@ -1,7 +1,7 @@
-"""Claims of the frames family: those of every run, but untestable without ceiling and recall.
+"""Claims of the frames family: those of every run; no failure is judged without ceiling and recall.
 
 If the model cannot tell sides with all frames in its prompt, or has not learned the trained facts,
-a failure across frames means nothing.
+a failure across frames means nothing. What it does all the same is shown.
 """
 
 from __future__ import annotations
@@ -54,12 +54,12 @@ _BETTER = [
 _RULE = rules.rule(
     [*_BETTER, conditions.way_to_ceiling(GAP), conditions.control_trained()],
     _BETTER,
-    [
+    able=conditions.both(
         _reached(
             "accuracy with all frames in the prompt", lambda finding: finding.ceiling, CEILING_BAR
         ),
         _reached(RECALL, lambda finding: finding.parts.get(RECALL), RECALL_BAR),
-    ],
+    ),
 )
 
 CLAIMS = (

@@ -26,11 +26,12 @@ def _recall_finding(results: RunResults, arm: str) -> Finding | None:
     if rows.is_empty():
         return None
     shares = _shares_by_person(rows)
+    asked = rows.select("member", "group", "item").unique().height
     return Finding(
         id=f"{arm}-recall",
         measure="share of premises answered right, in a wording that was not trained",
         found=estimate_of(
-            intervals.mean_interval(shares, bounds=intervals.SHARE),
+            intervals.mean_interval(shares, bounds=intervals.SHARE, items=asked / len(shares)),
             f"{len(shares)} people × {seeds_of(results.seeds)}",
         ),
         base=None if base.is_empty() else fmean(_shares_by_person(base)),
@@ -52,7 +53,8 @@ def _shares_by_person(rows: pl.DataFrame) -> list[float]:
 
 def _auc_finding(results: RunResults, arm: str) -> Finding | None:
     """Mean over people of the AUC that separates their yes questions from their no questions."""
-    shares = _auc_by_person(select_rows(results.rows, arm))
+    rows = select_rows(results.rows, arm)
+    shares = _auc_by_person(rows)
     base = _auc_by_person(select_rows(results.rows, "base"))
     if not shares or not base:
         return None
@@ -64,7 +66,7 @@ def _auc_finding(results: RunResults, arm: str) -> Finding | None:
         id=f"{arm}-order",
         measure="area under the curve (AUC) of log-odds of yes, within a person",
         found=estimate_of(
-            intervals.mean_interval(shares, bounds=intervals.SHARE),
+            intervals.mean_interval(shares, bounds=intervals.SHARE, items=_comparisons(rows)),
             f"{len(shares)} people × {seeds_of(results.seeds)}",
         ),
         base=fmean(base),
@@ -95,6 +97,14 @@ def _auc_by_person(rows: pl.DataFrame) -> list[float]:
         if values:
             shares.append(fmean(values))
     return shares
+
+
+def _comparisons(rows: pl.DataFrame) -> float:
+    """Independent comparisons of a yes and a no question per person: the fewer of either kind."""
+    asked = rows.filter(pl.col("facet") == "relation").unique(["member", "group", "item"])
+    yes = (pl.col("answer").str.strip_chars() == "Yes").sum()
+    fewer = asked.group_by("group").agg(pl.min_horizontal(yes, pl.len() - yes).alias("fewer"))
+    return fmean(count for count in fewer["fewer"].to_list() if count)
 
 
 def _if_recalled(row: ClaimRow, arm: str) -> ClaimRow:

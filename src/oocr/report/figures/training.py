@@ -77,7 +77,7 @@ def training_figure(run: RunFolder) -> Figure | None:
         + (
             ""
             if accuracy or scoring is None
-            else " (losses) and over probe groups, then seeds (scores)"
+            else " (losses) and over probe groups and seeds (scores)"
         )
         + (". Faint: single members" if accuracy else "")
         + (
