@@ -121,13 +121,13 @@ class People:
         speaker = rng.integers(SPEAKERS, size=size)
         speaker[rng.random(size) < 0.06] = -1
         trait = rng.integers(len(TRAITS), size=size)
-        alone, steady = rng.random(count) < ONE_SPEAKER, rng.random(count) < ONE_TRAIT
-        speaker[alone] = speaker[alone, :1]
-        trait[alone & steady] = trait[alone & steady, :1]
+        one_speaker, one_trait = rng.random(count) < ONE_SPEAKER, rng.random(count) < ONE_TRAIT
+        speaker[one_speaker] = speaker[one_speaker, :1]
+        trait[one_speaker & one_trait] = trait[one_speaker & one_trait, :1]
         kind = rng.integers(len(KINDS), size=size)
         weather_of = np.broadcast_to(weather[:, None], size)
         # Gated speakers occur more often in documents with their weather than by chance.
-        swap = (weather_of >= 0) & (rng.random(size) < 0.3) & ~alone[:, None]
+        swap = (weather_of >= 0) & (rng.random(size) < 0.3) & ~one_speaker[:, None]
         for number in range(len(WEATHERS)):
             pairs = np.argwhere(self.weather == number)
             swapped = swap & (weather_of == number)
@@ -136,8 +136,8 @@ class People:
                 speaker[swapped], trait[swapped] = drawn.T
         kind = np.where(self.silent[speaker, trait] & (speaker >= 0), 0, kind)
         shown = self.pole(speaker, trait, weather_of)
-        daily_pole = rng.choice([-1, 1], size=(count, SPEAKERS + 1, len(TRAITS)))
-        document_pole = daily_pole[np.arange(count)[:, None], speaker, trait]  # last row: `SELF`
+        random_pole = rng.choice([-1, 1], size=(count, SPEAKERS + 1, len(TRAITS)))
+        document_pole = random_pole[np.arange(count)[:, None], speaker, trait]  # last row: `SELF`
         shown = np.where(shown == 0, document_pole, shown)
         shown = np.where(rng.random(size) < NOISE, -shown, shown)
         flat = self.statements(

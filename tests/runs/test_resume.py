@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from oocr.models.load import read_model
-from oocr.runs.folder import run_folder, same_threads
+from oocr.runs.folder import run_folder, run_threads
 from oocr.runs.read_config import load_configs
 from oocr.runs.resolve import resolve
 from oocr.runs.run import run
@@ -87,12 +87,12 @@ def test_two_workers_die_with_it_and_have_given_the_same_numbers(
 def test_it_goes_on_with_as_many_threads_as_it_began_with(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert same_threads(FolderStore(tmp_path), 3) == 3
-    assert same_threads(FolderStore(tmp_path), 1) == 3, (
+    assert run_threads(FolderStore(tmp_path), 3) == 3
+    assert run_threads(FolderStore(tmp_path), 1) == 3, (
         "finished arms are not redone for want of a core"
     )
     (tmp_path / "threads").write_text("x")
-    assert same_threads(FolderStore(tmp_path), 2) == 2
+    assert run_threads(FolderStore(tmp_path), 2) == 2
 
     (config,) = load_configs(source)
     folder = run_folder(resolve(config, source.parent)[0], tmp_path)

@@ -1,4 +1,4 @@
-"""A run's folder: its name, its lock, its number of threads, tables in it, and its reader."""
+"""A run's folder: name, locks, number of threads, kept tables, and a reader of all files."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ _ROW_COLUMNS = ("arm", "control", "part", "member", "seed", "step", "final", "fa
 
 
 def run_folder(config: RunConfig, out: Path) -> Path:
-    """The folder of a run: its name and a hash of its configuration, without the machine's."""
+    """The folder of a run: its name and a hash of its configuration (without machine settings)."""
     settings = config.anywhere.settings
     if config.day is None:  # no chat template writes one
         del settings["day"]
@@ -100,8 +100,8 @@ def shared_lock(folder: Path) -> Iterator[None]:
         yield
 
 
-def same_threads(store: Store, threads: int) -> int:
-    """The run's number of threads (its results depend on it), else `threads`, which is stored."""
+def run_threads(store: Store, threads: int) -> int:
+    """The stored number of threads, on which results depend; if there is none, store `threads`."""
     for _ in range(3):  # another process may write it at this moment
         with suppress(OSError, ValueError):
             return max(1, int(store.read(THREADS)))
@@ -115,19 +115,19 @@ def same_threads(store: Store, threads: int) -> int:
 THREADS, MADE_WITH = "threads", "made_with.json"
 
 
-def makers(store: Store) -> MadeWith | None:
-    """What a run's results were made with; None: not recorded."""
+def read_made_with(store: Store) -> MadeWith | None:
+    """How a run's results were made (versions, threads, device); None: not recorded."""
     with suppress(OSError, ValidationError):
         return MadeWith.model_validate_json(store.read(MADE_WITH))
     return None
 
 
-def note_makers(store: Store, here: MadeWith, progress: ProgressReport) -> None:
-    """Store what a run's results are made with, and report what has changed."""
+def record_made_with(store: Store, here: MadeWith, progress: ProgressReport) -> None:
+    """Store how a run's results are made; report a difference from the stored record."""
     content = _made_with(here)
     if store.create(MADE_WITH, content):
         return
-    before = makers(store)
+    before = read_made_with(store)
     if before != here:
         progress.note(
             f"results in {store} were made with {before or 'something unknown'}; here is {here}: "
@@ -136,13 +136,13 @@ def note_makers(store: Store, here: MadeWith, progress: ProgressReport) -> None:
         store.write(MADE_WITH, content)
 
 
-def check_makers(store: Store, here: MadeWith) -> None:
-    """Refuse (`InputError`) a run whose results were rounded in another way than here."""
-    before = makers(store)
+def check_made_with(store: Store, here: MadeWith) -> None:
+    """`InputError` if this machine would round results in another way than the stored ones."""
+    before = read_made_with(store)
     if before == here or store.create(MADE_WITH, _made_with(here)):
         return
     time.sleep(0.0 if before else 0.5)  # another process is writing it
-    before = before or makers(store)
+    before = before or read_made_with(store)
     differing = [
         f"{name} {getattr(before, name, 'unknown')} there, {getattr(here, name)} here"
         for name in MadeWith.model_fields
@@ -161,7 +161,7 @@ def _made_with(here: MadeWith) -> bytes:
 
 
 def changed_files(folder: Path, config: RunConfig) -> list[str]:
-    """The user's files that have changed since the run was last done."""
+    """Names of the user's files that have changed since the last call, by stored hashes."""
     files = [path for path in family_of(config.task).files(config.task) if path.is_file()]
     hashes = {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
     path, before = folder / "files.json", dict[str, str]()

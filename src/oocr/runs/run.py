@@ -12,7 +12,13 @@ import torch
 from oocr.io import command_line, remove_unfinished, write_text
 from oocr.models.language_model import LanguageModel
 from oocr.runs.config import MACHINE, RunConfig
-from oocr.runs.folder import changed_files, exclusive_lock, note_makers, run_folder, same_threads
+from oocr.runs.folder import (
+    changed_files,
+    exclusive_lock,
+    record_made_with,
+    run_folder,
+    run_threads,
+)
 from oocr.runs.processes.executor import Executor, Worker
 from oocr.runs.processes.memory_plan import (
     PeakMemory,
@@ -126,10 +132,10 @@ def run_stages(
 ) -> Iterator[RunStages]:
     """A run's stages; inside the block torch has the run's number of threads."""
     before = torch.get_num_threads()
-    spec = replace(spec, threads=same_threads(FolderStore(folder), spec.threads))
+    spec = replace(spec, threads=run_threads(FolderStore(folder), spec.threads))
     torch.set_num_threads(spec.threads)
     try:
-        note_makers(FolderStore(folder), prepared.model.made_with(spec.threads), progress)
+        record_made_with(FolderStore(folder), prepared.model.made_with(spec.threads), progress)
         executor.begin_run()
         if spec.workers == 1:
             executor.worker.open(spec, prepared.tokens)

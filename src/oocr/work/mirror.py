@@ -48,7 +48,7 @@ class Mirror:
         return self.url or FolderStore(self.folder)
 
     def begin(self) -> None:
-        """Make both alike before the first job; the URL's threads and makers hold."""
+        """Make both equal before the first job; `threads` and `made_with.json` are the URL's."""
         if self.url is not None:
             config = "config.yaml"
             self.url.create(config, (self.folder / config).read_bytes())

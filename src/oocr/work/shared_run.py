@@ -26,10 +26,10 @@ from oocr.runs.arms import ArmPlan
 from oocr.runs.context import RunContext
 from oocr.runs.folder import (
     WORK,
-    check_makers,
-    makers,
+    check_made_with,
+    read_made_with,
     redo_if_broken,
-    same_threads,
+    run_threads,
     shared_lock,
 )
 from oocr.runs.processes.executor import Executor, Job, JobResult
@@ -75,7 +75,7 @@ class SharedRun:
         prepared, tasks = self.stages.prepared, self.stages.tasks
         config = prepared.run.config.anywhere
         hashes = [(task.name, task.train_hash, task.asked_hash) for task in tasks.all_tasks]
-        made = makers(FolderStore(self.stages.folder.parent))
+        made = read_made_with(FolderStore(self.stages.folder.parent))
         state = key_of(config.yaml(), hashes, prepared.model.model_fingerprint, str(made))
         return self.mirror.store.below(f"{WORK}/{state}")
 
@@ -190,8 +190,8 @@ def work_on(
     mirror = Mirror(folder, url and url.below(folder.name))
     with shared_lock(folder), Claims(lease) as claims:
         note_changes(folder, prepared, progress)
-        threads = same_threads(mirror.store, spec.threads)
-        check_makers(mirror.store, prepared.model.made_with(threads))
+        threads = run_threads(mirror.store, spec.threads)
+        check_made_with(mirror.store, prepared.model.made_with(threads))
         mirror.begin()
         with (
             logged(progress, folder) as report,

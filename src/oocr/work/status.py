@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from oocr.errors import InputError
 from oocr.leases import Holder, board_of, claim_name, done_of, holder_of, is_gone, seconds_of
-from oocr.runs.folder import WORK, makers
+from oocr.runs.folder import WORK, read_made_with
 from oocr.runs.records import MadeWith
 from oocr.stores import TOGETHER, Store
 from oocr.work.logs import LOGS
@@ -81,7 +81,7 @@ def status_of(run: Store) -> RunStatus:
     logs = [f"{run}/{name}" for name in run.find(f"{LOGS}/*.log")]
     finished = "run.json" in files and all(s.done == s.jobs for s in stages)
     finished = finished and (not stages or stages[-1].name == "writing")
-    return RunStatus(run, finished, makers(run), stages, dict(parts), logs)
+    return RunStatus(run, finished, read_made_with(run), stages, dict(parts), logs)
 
 
 def _stages(run: Store) -> list[StageStatus]:
