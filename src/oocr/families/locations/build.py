@@ -41,7 +41,7 @@ class LocationsConfig(FamilySettings):
         mode: "joint": one task for all cities, a span for each, trained together; "single": one
             task for each city, with the rows that hold its codename only, span "codename".
         cities: which of the five are trained and asked about. Options name all five always.
-        references: places that each codename is told apart by in training.
+        references: places to which the training rows give each codename's distance and direction.
         held_out: further places, for the held-out rows.
         augmentations: rows of each kind for each place.
         noise_km: half of the width of the even noise on distances.
@@ -49,7 +49,8 @@ class LocationsConfig(FamilySettings):
         rows: training rows of a task at most, drawn evenly; null: all.
         questions: probes of a city at most, of all attributes evenly, and as many free questions
             at most; null: all.
-        inverse: questions of a city that are turned round, at most; null: one for each attribute.
+        inverse: inverse questions (which of five codenames has this attribute) of a city at most;
+            null: one for each attribute.
     """
 
     family: Literal["locations"] = "locations"
