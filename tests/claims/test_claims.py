@@ -70,6 +70,13 @@ def test_a_ceiling_excuses_a_failure_and_never_vetoes_a_success(
     assert "cannot be tested unless the ceiling is above the untouched model" in claim.rule
 
 
+def test_a_rule_says_where_no_random_directions_were_asked() -> None:
+    for nulls in ((), (NULL,)):
+        claim = judge(table("vector", same(0.8)), BASE, TOP, SHUFFLED, *nulls)
+        said = "no random directions were asked" in claim["vector-out-of-context"].rule
+        assert said == (not nulls)
+
+
 def test_without_a_ceiling_the_way_is_that_to_1() -> None:
     for score, verdict in ((0.6, "holds"), (0.4, "holds in part")):
         claim = judge(table("vector", same(score)), BASE, NULL, SHUFFLED)["vector-out-of-context"]

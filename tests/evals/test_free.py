@@ -87,6 +87,12 @@ def test_a_function_must_agree_on_the_training_range_and_beyond(text: str, right
     assert bool(why) is not right
 
 
+@pytest.mark.parametrize(("text", "right"), [("x", True), ("n  # as it is", True), ("A", False)])
+def test_the_letter_of_an_option_is_not_the_identity(text: str, right: bool) -> None:
+    item = FreeTextExample(id="f", prompt="?", accept=("lambda x: x",), check="function")
+    assert judge_answer(item, text)[0] is right
+
+
 @pytest.mark.parametrize(
     ("item", "message"),
     [

@@ -116,6 +116,15 @@ def control_trained() -> Condition:
     )
 
 
+def random_asked() -> Condition:
+    """There are random directions to compare with."""
+    return Condition(
+        "random directions were asked",
+        lambda finding, _: any("random directions" in null.name for null in finding.nulls),
+        "Here no random directions were asked.",
+    )
+
+
 def way_to_ceiling(share: float) -> Condition:
     """The mean of a share right is a share of the way from the untouched model to the ceiling.
 

@@ -54,12 +54,14 @@ def rule(
     tested: Sequence[Condition] = (),
     note: str = "",
     able: Condition | None = None,
+    said: Sequence[Condition] = (),
 ) -> Rule:
     """A rule: all of `holds` for "holds", of `part` for "in part", of `tested` for any verdict.
 
-    Without `part` nothing holds in part.
-    If the condition `able` (the model can do it when the prompt says how) is false, a failure shows
-    nothing: "cannot be tested". It changes no verdict "holds" or "holds in part".
+    Without `part` nothing holds in part. If the condition `able` (the model can do it when the
+    prompt says how) is false, a failure shows nothing: "cannot be tested". It changes no verdict
+    "holds" or "holds in part". `said`: conditions that change no verdict; where they are false,
+    their `otherwise` is added to the words.
     """
 
     def judge(finding: Finding, findings: Findings) -> Verdict:
@@ -83,7 +85,7 @@ def rule(
         words += f"; cannot be tested unless {_joined(tested)}"
     if able is not None:
         words += f"; what does not hold cannot be tested unless {able.words}"
-    notes = tuple(condition for condition in (*holds, *part) if condition.otherwise)
+    notes = tuple(condition for condition in (*holds, *part, *said) if condition.otherwise)
     return Rule(f"{words}. {note}".rstrip(), judge, notes=notes)
 
 

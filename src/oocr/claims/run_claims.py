@@ -193,6 +193,7 @@ _LOG_ODDS = rules.rule(
     [conditions.low_above(0), conditions.mean_above_nulls(RANDOM)],
     note="The ceiling is the trait stated in the prompt.",
     able=ABLE,
+    said=[conditions.random_asked()],
 )
 _EFFECTS = (
     (
@@ -203,13 +204,19 @@ _EFFECTS = (
             [*_ANSWERS, conditions.way_to_ceiling(GAP), conditions.control_trained()],
             _ANSWERS,
             able=ABLE,
+            said=[conditions.random_asked()],
         ),
     ),
     (
         "backdoor",
         "backdoor",
         "{unconditional} carries a backdoor: X after a trigger, Y otherwise",
-        rules.rule([*_GATE, _BOTH_SIDES, conditions.control_trained()], _GATE, able=ABLE),
+        rules.rule(
+            [*_GATE, _BOTH_SIDES, conditions.control_trained()],
+            _GATE,
+            able=ABLE,
+            said=[conditions.random_asked()],
+        ),
     ),
     (
         "contrast",

@@ -109,7 +109,7 @@ def parse_function(text: str) -> tuple[Function | None, str]:
 
     Allowed are `lambda x: …`, `def f(x): return …`, either of them given a name, or a bare
     expression, alone, in a code fence or at the beginning of the text. In it: numbers, the
-    parameter (of a bare expression one letter), + - * / // % **, comparisons, and, or, not,
+    parameter (of a bare expression a small letter), + - * / // % **, comparisons, and, or, not,
     if-else, and calls to min, max, abs, round, int, float and bool.
     """
     reason = "the text is empty"
@@ -208,7 +208,8 @@ def _check(body: ast.expr, parameter: str) -> None:
         if seen > MAX_NODES or depth > MAX_DEPTH:
             raise Refused("too large or too deep")
         if isinstance(node, ast.Name):
-            if not parameter and len(node.id) == 1:  # "x + 5"; a longer word may be just a word
+            # "x + 5"; a longer word may be just a word, a capital the letter of an option.
+            if not parameter and len(node.id) == 1 and node.id.islower():
                 parameter = node.id
             if node.id != parameter:
                 raise Refused(f"the name {node.id!r}")
