@@ -14,7 +14,7 @@ from benchmarks.sizes.arrange import (
     rows_of_task,
     size_of,
 )
-from benchmarks.sizes.records import KeptRun
+from benchmarks.sizes.records import MEMBER, KeptRun
 from benchmarks.sizes.tables import code
 from oocr.charts.pieces import interval_text, number
 from oocr.claims.records import Claim
@@ -82,17 +82,24 @@ def in_short(runs: Sequence[KeptRun]) -> str:
 
 
 def _example(rows: Sequence[Row], id: str) -> str:
-    """Of answers in its own words the largest model's first, right or wrong."""
+    """Of answers in its own words: how many of the largest model's are right, and one of them.
+
+    It is that of the function that the README shows, or else the first, right or wrong.
+    """
     run = rows[0].run
     if run is None or not run.sentences or not id.endswith("free-answers"):
         return ""
-    first, arm = run.sentences[0], id.removesuffix("-free-answers")
-    if not {arm, "base"} <= first.answers.keys():
+    arm = id.removesuffix("-free-answers")
+    shown = [said for said in run.sentences if {arm, "base"} <= said.answers.keys()]
+    if not shown:
         return ""
-    said, before = (code(first.answers[name]) for name in (arm, "base"))
+    right, before = (sum(said.right.get(name, False) for said in shown) for name in (arm, "base"))
+    one = next((said for said in shown if said.member == MEMBER), shown[0])
+    steered, untouched = (code(one.answers[name]) for name in (arm, "base"))
     return (
-        f" The first question there, {code(first.prompt)} (right: {code(first.expected)}), it "
-        f"continues with {said}, and untouched with {before}."
+        f" Of the {len(shown)} answers shown below {right} are right (untouched {before}). "
+        f"{code(one.prompt)} (right: {code(one.expected)}) it continues with {steered}, and "
+        f"untouched with {untouched}."
     )
 
 

@@ -148,8 +148,8 @@ def test_the_story_has_the_number_of_each_size() -> None:
     assert "0.71 [0.64, 0.76] at 1.5B, 0.24 [0.17, 0.29] at 270M (does not hold)" in story
     assert "the untouched model has 0.26, the highest null is 0.28, the ceiling 0.76" in story
     assert "2 of 4 at 1.5B (1 more in part)" in story
-    told = "The first question there, `iaftvb = lambda x:` (right: `x + 5`), it continues with"
-    assert f"{told} `x + 5`, and untouched with `x \\|⏎1`." in story
+    assert "Of the 1 answers shown below 1 are right (untouched 0). `iaftvb = lambda x:`" in story
+    assert "(right: `x + 5`) it continues with `x + 5`, and untouched with `x \\|⏎1`." in story
     assert 3 <= len(re.findall("^- ", story, re.MULTILINE)) <= 5
 
 

@@ -36,6 +36,17 @@ def test_a_finished_run_is_not_done_again(tiny: Tiny, done: Path, copy: Path) ->
     assert claims_of(copy) == claims_of(done)
 
 
+def test_a_run_in_parts_knows_how_long_all_of_it_took(tiny: Tiny, copy: Path) -> None:
+    first = RunFolder(copy).info.stages
+    assert json.loads((copy / "seconds.json").read_text()).keys() == first.keys()
+    (copy / "seconds.json").write_text(json.dumps(dict.fromkeys(first, 1000)))
+    redo(tiny, copy)
+    assert all(1000 <= seconds < 1100 for seconds in RunFolder(copy).info.stages.values())
+    (copy / "seconds.json").write_text("[half")
+    redo(tiny, copy)
+    assert all(seconds < 100 for seconds in RunFolder(copy).info.stages.values())
+
+
 def test_an_arm_that_is_gone_or_only_half_there_is_done_again(
     tiny: Tiny, done: Path, copy: Path
 ) -> None:

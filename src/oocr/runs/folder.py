@@ -112,7 +112,7 @@ def run_threads(store: Store, threads: int) -> int:
     return threads
 
 
-THREADS, MADE_WITH = "threads", "made_with.json"
+THREADS, MADE_WITH, SECONDS = "threads", "made_with.json", "seconds.json"
 
 
 def read_made_with(store: Store) -> MadeWith | None:
@@ -170,6 +170,23 @@ def changed_files(folder: Path, config: RunConfig) -> list[str]:
     if hashes != before:
         write_json(path, hashes)
     return [Path(name).name for name in hashes if before.get(name, hashes[name]) != hashes[name]]
+
+
+@contextmanager
+def kept_seconds(folder: Path, seconds: dict[str, float]) -> Iterator[None]:
+    """Add the times of a run's earlier parts to `seconds`, by stage; keep the sums, also on errors.
+
+    So an interrupted run knows how long all of it took.
+    """
+    path = folder / SECONDS
+    with suppress(OSError, ValueError, AttributeError):
+        before = json.loads(path.read_text(encoding="utf-8"))
+        seconds |= {str(stage): float(time) for stage, time in before.items()}
+    try:
+        yield
+    finally:
+        with suppress(OSError, RunError):  # the error that ended the run is the one to show
+            write_json(path, {stage: round(time, 2) for stage, time in seconds.items()})
 
 
 def kept_rows(target: Path, key: str, make: Callable[[Path], pl.DataFrame]) -> pl.DataFrame:

@@ -4,6 +4,7 @@ A run folder:
     config.yaml            the resolved configuration; `oocr run` on it redoes the run
     run.json               `RunInfo`
     made_with.json         `MadeWith`, and threads, the number of threads
+    seconds.json           stage -> seconds, of all parts of an interrupted run
     work/, logs/           claims and log files of `oocr work` (`oocr.work`)
     selection.json         `Selection`: how layer, learning rate and stopping point were chosen
     rows.parquet           one row per item scored (columns: `oocr.evals.probes`, and those below)

@@ -15,6 +15,7 @@ from oocr.runs.config import MACHINE, RunConfig
 from oocr.runs.folder import (
     changed_files,
     exclusive_lock,
+    kept_seconds,
     record_made_with,
     run_folder,
     run_threads,
@@ -81,7 +82,10 @@ def do_run(
         remove_unfinished(folder)
         remove_unfinished(folder / "arms")
         note_changes(folder, prepared, progress)
-        with run_stages(prepared, executor, spec, folder, progress) as stages:
+        with (
+            run_stages(prepared, executor, spec, folder, progress) as stages,
+            kept_seconds(folder, stages.seconds),
+        ):
             stages.ask_first()
             results = stages.results()
             results.peak_memory_gib = memory.sample()
