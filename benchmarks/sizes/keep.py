@@ -22,13 +22,16 @@ from benchmarks.sizes.records import (
 )
 from benchmarks.sizes.sentences import first_rows, sentences
 from oocr import stats
+from oocr.claims.judge import RunResults, judge_run
 from oocr.claims.records import Claim
 from oocr.errors import InputError
 from oocr.evals.scores import FREE, select_rows
+from oocr.families.registry import family_of
 from oocr.intervals import Interval
 from oocr.io import command_line, write_text
 from oocr.runs.config import RunConfig
 from oocr.runs.folder import RunFolder, run_folder
+from oocr.runs.resolve import tasks_of
 
 _ARMS = ("base", "ceiling", "vector", "adapter")
 _PARTS: tuple[Part, ...] = ("in_context", "probes", "free_in_context", "free")
@@ -74,7 +77,7 @@ def kept_run(run: RunFolder) -> KeptRun:
         members=tested.n_unique(),
         seeds=len(info.seeds),
         chosen=tuple(point for point in run.selection.grid if point.chosen),
-        claims=tuple(_short(claim) for claim in run.claims),
+        claims=tuple(map(_short, _judged(run))),
         scores=(*_scores(run, run.rows), *_paper(run)),
         curves=curves(run) if info.family == "functions" else (),
         sentences=sentences(run, run.rows),
@@ -91,6 +94,13 @@ def kept_run(run: RunFolder) -> KeptRun:
         versions={name: info.versions[name] for name in _VERSIONS if name in info.versions},
         notes=info.notes,
     )
+
+
+def _judged(run: RunFolder) -> list[Claim]:
+    """The run's claims by the rules of today, which may be newer than the run."""
+    assert run.rows is not None
+    results = RunResults(tasks_of(run), run.rows, run.config.seeds, run.constancy)
+    return judge_run(family_of(run.config.task).claims, results, run.info.command)
 
 
 def _text(kept: KeptRun) -> str:
