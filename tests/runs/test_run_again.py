@@ -38,7 +38,7 @@ def test_a_finished_run_is_not_done_again(tiny: Tiny, done: Path, copy: Path) ->
 
 def test_a_run_in_parts_knows_how_long_all_of_it_took(tiny: Tiny, copy: Path) -> None:
     first = RunFolder(copy).info.stages
-    assert json.loads((copy / "seconds.json").read_text()).keys() == first.keys()
+    assert json.loads((copy / "seconds.json").read_text()).keys() >= first.keys()
     (copy / "seconds.json").write_text(json.dumps(dict.fromkeys(first, 1000)))
     redo(tiny, copy)
     assert all(1000 <= seconds < 1100 for seconds in RunFolder(copy).info.stages.values())
