@@ -188,5 +188,5 @@ def _paper(run: RunFolder) -> Iterator[Score]:
 
 
 def _without_folders(command: str) -> str:
-    """The command with files' names only: folders are of one machine."""
-    return re.sub(r"(?<=\s)[\"']?/\S*/", "", command)
+    """The command with files' names only, and without its `--out`: folders are of one machine."""
+    return re.sub(r"(?<=\s)[\"']?/\S*/", "", re.sub(r"\s--out[ =]\S+", "", command))
