@@ -122,7 +122,11 @@ def test_work_counts_arms_and_grows_with_blocks_and_steps(tiny: Tiny) -> None:
     assert low.training == pytest.approx(high.training * 3 / 2, rel=0.2), "three blocks, or two"
     longer = of(vector={**grid, "steps": [2, 8]})["choosing: vector block 1"]
     assert longer.training == pytest.approx(2 * high.training)
-    assert works["random directions"].arms == 6 * 3
+    # Beside the vector and the swap at its tokens; those beside the swap everywhere cost more.
+    at_span, everywhere = works["random directions"], works["random directions everywhere"]
+    assert (at_span.arms, everywhere.arms) == (6 * 2, 6)
+    assert everywhere.scoring > at_span.scoring
+    assert works["swaps of LoRAs"].arms == works["test: adapter block 1"].arms
     last = of(vector={**grid, "positions": "last"})["choosing: vector block 1"]
     assert last.tokens < high.tokens
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import defaultdict
 from collections.abc import Sequence
@@ -19,7 +20,9 @@ from oocr.models.outline import Outline
 from oocr.runs.arms import ArmPlan
 from oocr.runs.check_run import check_run, check_run_fits
 from oocr.runs.config import RunConfig
+from oocr.runs.controls import CHUNK
 from oocr.runs.estimates.memory_estimate import RunSample, batch_key, outline_for
+from oocr.runs.explain_stage import explains
 from oocr.runs.processes.memory_plan import (
     MemoryEstimate,
     device_parts,
@@ -254,18 +257,46 @@ def work_of(sample: RunSample, gpu: Gpu | None = None, kept: float = 1.0) -> lis
                 recorded[batch_key(batch)] = pass_over(batch, shape)
     out = [_mean(works) for works in kinds.values()]
     tests = [plan for plan in sample.reported if plan.role == "test"]
-    if config.controls.random_directions and tests:
-        asked: dict[object, FlopCount] = {}  # a direction answers all tasks, equal questions once
-        for task_asked in {plan.task.name: plan.task for plan in tests}.values():
-            for batch in sample.asked(task_asked):
-                asked[batch_key(batch)] = pass_over(batch, shape, tests[0])
-        nulls = (config.vector is not None) + 2 * (config.adapter is not None)
-        count = config.controls.random_directions * nulls
-        cost = pass_cost("random directions", gpu, list(asked.values()))
-        out.append(replace(cost, arms=count))
+    out += control_costs(sample, tests, gpu)
     if gpu is not None and kept < 1:
         out.append(pass_cost("recordings made again", gpu, again))
     return [*out, pass_cost("recording, once", gpu, list(recorded.values()))]
+
+
+def control_costs(
+    sample: RunSample, tests: Sequence[ArmPlan], gpu: Gpu | None
+) -> list[ArmGroupCost]:
+    """Random directions and the swaps of LoRAs; each answers all questions, equal ones once.
+
+    A swap everywhere, and random directions beside it, change every token, as a LoRA does.
+    """
+    config, shape = sample.config, sample.shape
+    first = {plan.method: plan for plan in reversed(tests)}
+    asked = {
+        task.name: {batch_key(batch): batch for batch in sample.asked(task)}
+        for task in {plan.task.name: plan.task for plan in tests}.values()
+    }
+    batches = {key: batch for of_task in asked.values() for key, batch in of_task.items()}
+    # Where tasks are compared, a job has further directions, the next ones' twins.
+    twins = len(asked) - 1 if sample.tasks.score == "log_odds" else 0
+    count = config.controls.random_directions
+    count += twins * math.ceil(count / CHUNK)
+    swaps = [plan for plan in tests if plan.method == "adapter"] if explains(config) else []
+    span = first.get("vector", first.get("adapter"))
+    costs: list[ArmGroupCost] = []
+    for name, plan, arms in (
+        ("random directions", span, count * (("vector" in first) + bool(swaps))),
+        ("random directions everywhere", first.get("adapter"), count * bool(swaps)),
+    ):
+        if plan is not None and arms:
+            passes = [pass_over(batch, shape, plan) for batch in batches.values()]
+            costs.append(replace(pass_cost(name, gpu, passes), arms=arms))
+    works: list[ArmGroupCost] = []
+    for swap in swaps:
+        own = asked[swap.task.name].values()
+        passes = [pass_over(batch, shape, plan) for plan in (span, swap) for batch in own]
+        works.append(pass_cost("swaps of LoRAs", gpu, passes))
+    return [*costs, _mean(works)] if works else costs
 
 
 def arm_cost(name: str, sample: RunSample, plan: ArmPlan, gpu: Gpu | None) -> ArmGroupCost:
