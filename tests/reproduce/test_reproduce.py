@@ -155,7 +155,7 @@ ALLOWED = {
     "LoRAs are at block 1, vectors at 0: not comparable",  # chosen on validation, each for itself
     "",
     # A random model's effect may not be clear, whatever `has_effect` is made to say.
-    *(f"{NO_SHARE}: {name}" for name in ("vector-late-share", "one-layer-share")),
+    *(f"{NO_SHARE}: {name}" for name in ("natural-unit", "vector-late-share", "one-layer-share")),
     "off-domain texts are there for vectors on countries only",
     "fewer than two vectors on the same model to compare",
 }

@@ -133,7 +133,8 @@ def natural(finished: FinishedRuns) -> AnalysisResult:
     for id, kind in NATURAL.items():
         what = f"share of the LoRA's out-of-context effect that the {kind} of what the LoRA adds "
         what += "reaches, added at every token"
-        _in_place_of(finished, vectors[kind], id, what, whole, result)
+        with result.attempt():
+            _in_place_of(finished, vectors[kind], id, what, whole, result)
     return result
 
 
