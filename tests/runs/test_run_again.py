@@ -13,7 +13,7 @@ import polars as pl
 import pytest
 
 from oocr.errors import InputError, RunError
-from oocr.runs.folder import RunFolder, exclusive_lock
+from oocr.runs.folder import RunFolder, exclusive_lock, kept_seconds
 from oocr.runs.progress import ProgressReport
 from tests.tiny.runs import Tiny, arms_of, claims_of, rows_of, write_task
 
@@ -41,10 +41,26 @@ def test_a_run_in_parts_knows_how_long_all_of_it_took(tiny: Tiny, copy: Path) ->
     assert json.loads((copy / "seconds.json").read_text()).keys() >= first.keys()
     (copy / "seconds.json").write_text(json.dumps(dict.fromkeys(first, 1000)))
     redo(tiny, copy)
-    assert all(1000 <= seconds < 1100 for seconds in RunFolder(copy).info.stages.values())
-    (copy / "seconds.json").write_text("[half")
-    redo(tiny, copy)
-    assert all(seconds < 100 for seconds in RunFolder(copy).info.stages.values())
+    assert all(seconds >= 1000 for seconds in RunFolder(copy).info.stages.values())
+
+
+def test_the_seconds_of_all_parts_are_added_up(tmp_path: Path) -> None:
+    def part(seconds: dict[str, float], stage: str) -> None:
+        with kept_seconds(tmp_path, seconds):
+            seconds[stage] = seconds.get(stage, 0.0) + 5.0
+            if stage == "explaining":
+                raise RunError("interrupted")
+
+    part({}, "training")
+    with pytest.raises(RunError, match="interrupted"):
+        part({}, "explaining")
+    seconds: dict[str, float] = {}
+    part(seconds, "training")
+    assert seconds == {"training": 10.0, "explaining": 5.0}
+    (tmp_path / "seconds.json").write_text("[half")
+    anew: dict[str, float] = {}
+    part(anew, "training")
+    assert anew == {"training": 5.0}
 
 
 def test_an_arm_that_is_gone_or_only_half_there_is_done_again(
