@@ -297,6 +297,21 @@ class RunConfig(Record):
         return starts + list(adapter.blocks) if adapter else starts
 
     @property
+    def explains(self) -> bool:
+        """Whether the run's LoRAs are explained: only one-layer LoRAs, and only if enabled."""
+        adapter = self.adapter
+        return self.explain.enabled and adapter is not None and adapter.layers != "all"
+
+    @property
+    def asked_starts(self) -> list[int]:
+        """Blocks at which answers to questions start: the arms', and those of the LoRAs' swaps.
+
+        A swap adds its vector at the output of the LoRA's block, so it starts one block above.
+        """
+        swaps = self.adapter.blocks if self.adapter and self.explains else ()
+        return self.starts + [block + 1 for block in swaps]
+
+    @property
     def joins_gpus(self) -> bool:
         """Whether `devices` or `gpus_per_worker` is set."""
         return self.devices is not None or self.gpus_per_worker > 1

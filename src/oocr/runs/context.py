@@ -70,7 +70,8 @@ class RunContext:
 
     `starts`: blocks at which arms start; `memory`: where recordings may be stored (None: shares of
     the free memory); `tokens`: sequences tokenized before; `positions`: of the vectors that will be
-    trained (None: not known).
+    trained (None: not known); `asked_starts`: blocks at which answers to questions start (None:
+    those of the arms).
     """
 
     def __init__(
@@ -81,10 +82,12 @@ class RunContext:
         memory: Sequence[Tier] | None = None,
         tokens: TrainingTokens | None = None,
         positions: Sequence[str] | None = None,
+        asked_starts: Sequence[int] | None = None,
     ) -> None:
         self.model, self.starts, self.batch_lines = model, sorted(set(starts)), batch_lines
         self.tokens = TrainingTokens(RowTokens(model.tokenizer)) if tokens is None else tokens
         self.positions = positions
+        self.asked_starts = self.starts if asked_starts is None else asked_starts
         self._prepared: dict[str, TrainingBatches] = {}
         self._stops: dict[str, list[RecordingHandle]] = {}
         self._questions: dict[tuple[object, ...], Probes] = {}
@@ -126,7 +129,7 @@ class RunContext:
         key = tuple(unique)
         if key not in self._questions:
             first = [example for _, example in unique.values()]
-            starts = (*self.starts, self.model.n_blocks)
+            starts = (*self.asked_starts, self.model.n_blocks)
             self._questions[key] = Probes.of(
                 self.model, first, self._recordings, starts, self.tokens.rows
             )

@@ -34,12 +34,6 @@ NEUTRAL_PASSAGES = 4
 """Number of passages for side effects (constancy uses all passages)."""
 
 
-def explains(config: RunConfig) -> bool:
-    """Whether a run's LoRAs are explained: only one-layer LoRAs, and only if enabled."""
-    adapter = config.adapter
-    return config.explain.enabled and adapter is not None and adapter.layers != "all"
-
-
 def swap_positions(config: RunConfig, tasks: TaskSet) -> str:
     """Positions where LoRAs are read: those of the run's vectors, else the task's default."""
     return default_positions(tasks.test[0]) if config.vector is None else config.vector.positions

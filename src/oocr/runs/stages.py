@@ -30,7 +30,7 @@ from oocr.runs.check_run import check_run, check_run_fits, with_day
 from oocr.runs.context import RunContext, TrainingTokens, computed_by
 from oocr.runs.estimates.costs import ArmCosts
 from oocr.runs.estimates.memory_estimate import RunSample
-from oocr.runs.explain_stage import explain_jobs, explains
+from oocr.runs.explain_stage import explain_jobs
 from oocr.runs.processes.executor import Executor, Job
 from oocr.runs.processes.memory_plan import (
     DevicePart,
@@ -179,7 +179,7 @@ class RunStages:
 
     def explained(self, arms: Sequence[ArmRecord]) -> list[ArmRecord]:
         """The reported LoRAs, if they are explained."""
-        wanted = explains(self.prepared.run.config)
+        wanted = self.prepared.run.config.explains
         return [a for a in arms if wanted and a.role == "test" and a.method == "adapter"]
 
     def explain_jobs(self, arms: Sequence[ArmRecord]) -> controls.RowJobs:

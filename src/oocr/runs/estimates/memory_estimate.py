@@ -203,7 +203,7 @@ class RunSample:
         asked: dict[object, int] = {}
         tasks = {plan.task.asked_hash: plan.task for plan in (*self.tried, *self.reported)}
         for batch in (batch for task in tasks.values() for batch in self.asked(task)):
-            size = memory.recorded(shape, batch.ids.numel(), {*starts, shape.n_blocks})
+            size = memory.recorded(shape, batch.ids.numel(), {*config.asked_starts, shape.n_blocks})
             asked[batch_key(batch)], largest = size, max(largest, size)
             record, score = max(record, self._recording(batch)), max(score, self.scoring(batch))
         on_gpu = is_gpu(self.model.device)
@@ -215,7 +215,7 @@ class RunSample:
             "recording": record,
             "training": step,
             "scoring": score,
-            "explaining": self.explaining() if explain_stage.explains(config) else 0,
+            "explaining": self.explaining() if config.explains else 0,
         }
         return MemoryEstimate(
             parts,

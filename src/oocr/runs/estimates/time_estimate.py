@@ -22,7 +22,6 @@ from oocr.runs.check_run import check_run, check_run_fits
 from oocr.runs.config import RunConfig
 from oocr.runs.controls import CHUNK
 from oocr.runs.estimates.memory_estimate import RunSample, batch_key, outline_for
-from oocr.runs.explain_stage import explains
 from oocr.runs.processes.memory_plan import (
     MemoryEstimate,
     device_parts,
@@ -281,7 +280,7 @@ def control_costs(
     twins = len(asked) - 1 if sample.tasks.score == "log_odds" else 0
     count = config.controls.random_directions
     count += twins * math.ceil(count / CHUNK)
-    swaps = [plan for plan in tests if plan.method == "adapter"] if explains(config) else []
+    swaps = [plan for plan in tests if plan.method == "adapter"] if config.explains else []
     span = first.get("vector", first.get("adapter"))
     costs: list[ArmGroupCost] = []
     for name, plan, arms in (

@@ -74,7 +74,13 @@ class Worker:
             memory = tiers(model.device, spec.budget, spec.overflow)
             at = [config.vector.positions] if config.vector else []
             context = RunContext(
-                model, config.starts, config.batch_lines, memory, tokens, positions=at
+                model,
+                config.starts,
+                config.batch_lines,
+                memory,
+                tokens,
+                positions=at,
+                asked_starts=config.asked_starts,
             )
             self._context = (spec, context)
         return self._context[1]
