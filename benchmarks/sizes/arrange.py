@@ -103,12 +103,20 @@ def size_of(model: str, parameters: int) -> str:
 
 
 def variants(runs: Sequence[KeptRun]) -> list[tuple[str, KeptRun]]:
-    """What tells runs of one task and model apart: settings that differ; "" of a single run."""
-    names = dict.fromkeys(name for run in runs for name in run.settings)
-    differ = [name for name in names if len({repr(run.settings.get(name)) for run in runs}) > 1]
+    """What tells runs of one task and model apart; "" of a single run.
+
+    Settings that differ (of those that all have), else members and seeds, else the run's id.
+    """
+    names = [
+        name
+        for run in runs[:1]
+        for name in run.settings
+        if all(name in other.settings for other in runs)
+    ]
+    differ = [name for name in names if len({repr(run.settings[name]) for run in runs}) > 1]
 
     def place(run: KeptRun) -> list[tuple[bool, float, str]]:
-        values = [run.settings.get(name) for name in differ]
+        values = [run.settings[name] for name in differ]
         return [
             (False, float(value), "")
             if isinstance(value, (int, float))
@@ -117,22 +125,40 @@ def variants(runs: Sequence[KeptRun]) -> list[tuple[str, KeptRun]]:
         ]
 
     runs = sorted(runs, key=place)
-    words = [", ".join(_words(name, run.settings.get(name)) for name in differ) for run in runs]
-    if len(runs) > 1:
-        words = [
-            text if words.count(text) == 1 else ", ".join(filter(None, (text, run.id)))
-            for text, run in zip(words, runs, strict=True)
-        ]
+    words = [", ".join(_words(name, run.settings[name]) for name in differ) for run in runs]
+    for more in ([_counts(run) for run in runs], [run.id for run in runs]):
+        if len(set(more)) > 1:
+            words = [
+                text if words.count(text) == 1 else ", ".join(filter(None, (text, added)))
+                for text, added in zip(words, more, strict=True)
+            ]
     return list(zip(words, runs, strict=True))
 
 
+def _counts(run: KeptRun) -> str:
+    """How many members and seeds a run has."""
+    counts = ((run.members, "member"), (run.seeds, "seed"))
+    return " × ".join(f"{count} {noun}{'s' * (count != 1)}" for count, noun in counts)
+
+
 def main_runs(runs: Iterable[KeptRun]) -> list[KeptRun]:
-    """All but those of which another differs only in having more training rows."""
-    most: dict[str, int] = {}
-    for run in (runs := list(runs)):
-        key = all_but_rows(run)
-        most[key] = max(training_rows(run), most.get(key, 0))
-    return [run for run in runs if training_rows(run) == most[all_but_rows(run)]]
+    """All but those that ask a part of what another run asks (see `_covers`)."""
+    runs = list(runs)
+    return [run for run in runs if not any(_covers(other, run) for other in runs)]
+
+
+def _covers(run: KeptRun, part: KeptRun) -> bool:
+    """Whether a run judges the same claims, of more members and seeds or from more rows."""
+    if (run.task, run.model) != (part.task, part.model):
+        return False
+    both = (run.settings.keys() & part.settings.keys()) - {"rows"}
+    alike = all(run.settings[name] == part.settings[name] for name in both)
+    judged = {claim.id for claim in run.claims} >= {claim.id for claim in part.claims}
+    return alike and judged and _extent(run) > _extent(part)
+
+
+def _extent(run: KeptRun) -> tuple[int, int]:
+    return run.members * run.seeds, training_rows(run)
 
 
 def all_but_rows(run: KeptRun) -> str:

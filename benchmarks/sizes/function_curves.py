@@ -26,8 +26,13 @@ _OUTPUTS = "outputs (trained)"
 
 
 def curve_panels(runs: Sequence[KeptRun]) -> tuple[list[list[Panel]], list[LegendEntry]]:
-    """Rows of panels, one per run, the largest model first, and their legend."""
-    rows = [row for row in reversed(rows_of_task(main_runs(runs), TASK)) if row.run is not None]
+    """Rows of panels, one per run, the largest model first, and their legend.
+
+    Runs that ask a part of what another asks have panels where their arms were tested by block.
+    """
+    main = {run.id for run in main_runs(runs)}
+    drawn = [run for run in runs if run.id in main or has_layers(run)]
+    rows = [row for row in reversed(rows_of_task(drawn, TASK)) if row.run is not None]
     facets = _facets(rows)
     panels = [[*_by_layer(row), *_by_step(row, facets)] for row in rows]
     panels.append(_by_rows([run for run in runs if run.task == TASK]))
@@ -37,6 +42,11 @@ def curve_panels(runs: Sequence[KeptRun]) -> tuple[list[list[Panel]], list[Legen
         for name, colour in facets.items()
     ]
     return [row for row in panels if row], keys
+
+
+def has_layers(run: KeptRun) -> bool:
+    """Whether a run's arms were tested at several blocks."""
+    return any(curve.kind == "layer" for curve in run.curves)
 
 
 def _facets(rows: Sequence[Row]) -> dict[str, str]:

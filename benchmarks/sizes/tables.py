@@ -89,8 +89,12 @@ def _initial(claim: Claim) -> str:
 
 
 def claim_tables(runs: Sequence[KeptRun], task: str) -> str:
-    """A table for each claim of a task: a line per size and run."""
+    """A table for each claim of a task: a line per size and run.
+
+    Runs that ask a part of what another asks have a line only where they judge the claim.
+    """
     rows = rows_of_task(runs, task)
+    main = {run.id for run in main_runs(runs)}
     parts = []
     for id in claim_ids(rows):
         judged = [(row, claim_of(row.run, id)) for row in rows]
@@ -98,6 +102,7 @@ def claim_tables(runs: Sequence[KeptRun], task: str) -> str:
         lines = [
             [row.label, *(_claim_cells(claim) if claim else [_missing(row), *[""] * 5])]
             for row, claim in judged
+            if claim or row.run is None or row.run.id in main
         ]
         head = ["size", "verdict", "found [95 %]", "n", "untouched", "nulls", "ceiling"]
         parts.append(f"**{_escaped(words)}**\n\n{markdown_table(head, lines)}")

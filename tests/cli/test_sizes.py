@@ -186,6 +186,26 @@ def test_runs_of_a_model_are_told_apart_by_what_differs() -> None:
     assert main_runs(twins) == twins
 
 
+def test_a_study_of_fewer_functions_has_lines_for_its_own_claims_only() -> None:
+    vector, lora = claim("vector-out-of-context", 0.6), claim("adapter-out-of-context", 0.5)
+    raw = {"form": "raw", "rows": 160}
+    whole = run("functions", LARGE, vector, lora, settings={**raw, "rank": 8}, id="whole")
+    study = run("functions", LARGE, vector, settings=raw, members=3, seeds=1, id="study")
+    chat = run("functions", LARGE, vector, settings={**raw, "form": "chat"}, members=3, id="chat")
+    assert main_runs([whole, study, chat]) == [whole, chat]
+    # A claim that the larger run does not judge keeps its run.
+    assert main_runs([whole, run("functions", LARGE, claim("gate", 1.0), members=3)])[1:]
+
+    text = page([whole, study], {})
+    table = section(text, "**The claim vector-out-of-context", "**The claim adapter")
+    assert "| 1.5B (8 members × 3 seeds) | ✓ holds | 0.60" in table
+    assert "| 1.5B (3 members × 1 seed) | ✓ holds | 0.60" in table
+    lora_table = section(text, "**The claim adapter-out-of-context", "## Before")
+    assert [line.split(" | ")[0] for line in lora_table.splitlines() if "1.5B" in line] == [
+        "| 1.5B (8 members × 3 seeds)"
+    ]
+
+
 def test_two_precisions_of_a_run_stand_side_by_side() -> None:
     claims = claim("vector-out-of-context", 0.713), claim("adapter-out-of-context", 0.554)
     near, far = claim("vector-out-of-context", 0.702), claim("adapter-out-of-context", 0.354)
