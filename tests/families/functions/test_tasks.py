@@ -108,7 +108,7 @@ def test_the_same_configuration_gives_the_same_tasks_and_fewer_questions_fewer()
         ({"mode": "joint", "functions": ("noadgc",)}, "mode 'joint' has all of them"),
         ({"mode": "single", "functions": ("abcdef",)}, "'abcdef' is no function; known: noadgc"),
         ({"mode": "single", "functions": ("noadgc", "noadgc")}, "noadgc is there twice"),
-        ({"rows": 3}, "greater than or equal to 10"),
+        ({"rows": 1}, "greater than or equal to 2"),
     ],
 )
 def test_wrong_settings_are_refused(fields: dict[str, Any], message: str) -> None:

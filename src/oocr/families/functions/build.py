@@ -52,7 +52,7 @@ class FunctionsConfig(FamilySettings):
     mode: Literal["joint", "single"] = "joint"
     functions: Distinct[str] | None = Field(default=None, min_length=1)
     validation: Distinct[str] = Field(default=VALIDATION, min_length=1)
-    rows: int | None = Field(default=None, ge=10, le=1_000_000)
+    rows: int | None = Field(default=None, ge=2, le=1_000_000)
     form: Form = "chat"
     questions: int | None = Field(default=None, ge=1)
     seed: int = 0
