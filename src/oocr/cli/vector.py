@@ -19,7 +19,7 @@ from oocr.steering.formats.vector_file import VectorFile
 from oocr.steering.formats.vector_layouts import read_vector_file
 from oocr.steering.hooks import Site, check_site
 from oocr.steering.positions import spans_of
-from oocr.steering.vectors import SITES
+from oocr.steering.vector_file import SITES
 from oocr.words import ranges
 
 Say = Callable[[str], None]

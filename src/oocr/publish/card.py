@@ -15,7 +15,8 @@ from oocr.publish.base_model import BaseModel
 from oocr.publish.contents import Contents, PublishedArm
 from oocr.runs.folder import RunFolder
 from oocr.steering.adapters import Adapter
-from oocr.steering.vectors import SITES, Vector
+from oocr.steering.vector_file import SITES
+from oocr.steering.vectors import Vector
 from oocr.words import counted, ranges
 
 TEMPLATE = Path(__file__).with_name("card.md")

@@ -2,61 +2,40 @@
 
 The MLP's output is what the block's MLP module returns, before any norm that follows it: where a
 family has one (Gemma), a constant added there is no constant in the residual stream.
-
-A vector's file is a safetensors file:
-
-    direction.4             fp32 [d_model], added at block 4 with its scale folded in
-    direction.4.codename    of a vector at joined spans: one tensor each, in place of that one
-
-All metadata are strings: `format`, `layer`, `site` ("block output", "mlp output"), `operation`
-("add"), `scale` ("folded in"), `positions`, `spans` (JSON: name -> text), and the entries of
-`Vector.about` under their own names; a trained vector has `model`, `model_id`, `model_revision`,
-`model_sha256`, `model_fingerprint`, `model_dtype`, `model_type` (those that are known), `task`,
-`training_data` (a hash), `seed`, `step`, and the versions of `oocr`, `torch`, `transformers`.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import math
-import re
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, get_args
 
 import torch
 from jaxtyping import Bool, Float
-from safetensors import safe_open
 from torch import Tensor
 
 from oocr import html
 from oocr.errors import InputError
 from oocr.hub_files import HUB_FILE, fetch_vector, hub_path
-from oocr.io import write_tensors
-from oocr.lfs import refuse_lfs_pointer
 from oocr.models.language_model import LanguageModel
-from oocr.output_checks import check_replaced
 from oocr.steering.call_positions import TokenChooser, language_model
 from oocr.steering.hooks import Site as Site
 from oocr.steering.hooks import check_site, stream_hook
 from oocr.steering.positions import JOIN, spans_of
-from oocr.words import short_list
+from oocr.steering.vector_file import (
+    VectorContent,
+    read_safetensors,
+    vector_content,
+    write_vector,
+)
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
-FORMAT = "oocr-vector-2"
-OLD_FORMAT = "oocr-vector-1"
-"""It had all of `about` in one JSON string, and joined spans as rows of one tensor."""
-
-SITES: dict[Site, str] = {"block": "block output", "mlp": "mlp output"}
-FIXED = {"operation": "add", "scale": "folded in"}
-RESERVED = ("format", "layer", "site", *FIXED, "positions", "spans")
-"""Names that `about` cannot use."""
 
 _ORIGIN = ("model", "task", "control", "seed", "step", "file")
 
@@ -233,30 +212,15 @@ class Vector:
         )
 
     def save(self, path: str | Path) -> Path:
-        """Write the vector's file (see the top).
+        """Write the vector's file (see `oocr.steering.vector_file`).
 
         Raises:
             InputError: `RESERVED` names in `about`, or another kind of file in this place.
         """
-        if taken := sorted(set(RESERVED) & set(self.about)):
-            raise InputError(
-                f"about: {taken[0]!r} is taken; allowed: names but {', '.join(RESERVED)}"
-            )
-        metadata = {
-            "format": FORMAT,
-            "layer": str(self.layer),
-            "site": SITES[self.site],
-            **FIXED,
-            "positions": self.positions,
-            "spans": json.dumps(dict(self.spans), sort_keys=True, ensure_ascii=False),
-            **self.about,
-        }
-        direction = self.direction.detach().float().cpu()
-        rows = direction if direction.ndim == 2 else direction[None]
-        names = _tensor_names(self.layer, self.positions)
-        tensors = {name: row.clone() for name, row in zip(names, rows, strict=True)}
-        check_replaced(Path(path), "a vector's file", _is_vector_file)
-        return write_tensors(Path(path), tensors, metadata)
+        content = VectorContent(
+            self.layer, self.positions, self.direction, self.spans, self.about, self.site
+        )
+        return write_vector(Path(path), content)
 
     @staticmethod
     def load(path: str | Path, model: LanguageModel | None = None) -> Vector:
@@ -271,30 +235,21 @@ class Vector:
         file = None if address is None else fetch_vector(address)
         tensors, metadata = read_safetensors(path if file is None else file.local)
         try:
-            vector = _from_file(metadata, tensors)
-            if file is not None:
-                about = {**vector.about, HUB_FILE: str(file.address)}
-                vector = replace(vector, about=about)
+            content = vector_content(tensors, metadata)
+            about = {} if file is None else {HUB_FILE: str(file.address)}
+            vector = Vector(
+                content.layer,
+                content.positions,
+                content.direction,
+                content.spans,
+                {**content.about, **about},
+                content.site,
+            )
             if model is not None:
                 check_fits(model, vector)
         except InputError as error:
             raise InputError(f"{path}: {error}") from error
         return vector
-
-
-def read_safetensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """A safetensors file's tensors, on the CPU, and metadata; an InputError if it is none."""
-    refuse_lfs_pointer(Path(path))
-    try:
-        with safe_open(str(path), framework="pt") as file:
-            names = list(file.keys())
-            return {name: file.get_tensor(name) for name in names}, file.metadata() or {}
-    except Exception as error:  # safetensors raises several types
-        raise InputError(f"{path}: not a readable safetensors file ({error})") from error
-
-
-def _is_vector_file(path: Path) -> bool:
-    return read_safetensors(path)[1].get("format", "").startswith("oocr-vector")
 
 
 def random_vector(like: Vector, norm: float, seed: int) -> Vector:
@@ -338,67 +293,3 @@ def check_everywhere(vector: Vector, tool: str, *, everywhere: bool) -> None:
             "it may act differently; allowed: 'all' (or everywhere=True, on the command "
             "line --everywhere, to export it all the same)"
         )
-
-
-def _from_file(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> Vector:
-    version = metadata.get("format")
-    if version not in (FORMAT, OLD_FORMAT):
-        raise InputError(
-            f"not a vector file of this library: format: found {version!r}; "
-            f"allowed: {FORMAT}, {OLD_FORMAT}; it has the tensors {short_list(sorted(tensors))}"
-        )
-    number = _entry(metadata, "layer")
-    if not re.fullmatch(r"-1|\d{1,6}", number, re.ASCII):
-        raise InputError(f"layer: found {number!r}; allowed: -1, or a block's number")
-    layer = int(number)
-    for name, allowed in FIXED.items():
-        if metadata.get(name, allowed) != allowed:
-            raise InputError(f"{name}: found {metadata[name]!r}; allowed: {allowed!r}")
-    positions = _entry(metadata, "positions")
-    spans_of(positions)
-    names = _tensor_names(layer, positions) if version == FORMAT else [f"direction.{layer}"]
-    if set(names) != set(tensors):
-        raise InputError(
-            f"tensors: found {short_list(sorted(tensors))}; expected {short_list(names)}"
-        )
-    rows = [tensors[name] for name in names]
-    if len({row.shape for row in rows}) > 1 or not all(row.is_floating_point() for row in rows):
-        kinds = ", ".join(f"{row.dtype} {tuple(row.shape)}" for row in rows)
-        raise InputError(f"tensors: found {kinds}; allowed: floating-point ones of one shape")
-    joined = version == FORMAT and JOIN in positions
-    sites = {name: site for site, name in SITES.items()}
-    if (name := metadata.get("site", SITES["block"])) not in sites:
-        raise InputError(f"site: found {name!r}; allowed: {', '.join(sites)}")
-    return Vector(
-        layer=layer,
-        positions=positions,
-        direction=(torch.stack(rows) if joined else rows[0]).float(),
-        spans=_texts(metadata, "spans"),
-        about=_texts(metadata, "about")
-        if version == OLD_FORMAT
-        else {name: text for name, text in metadata.items() if name not in RESERVED},
-        site=sites[name],
-    )
-
-
-def _tensor_names(layer: int, positions: str) -> list[str]:
-    name = f"direction.{layer}"
-    return [f"{name}.{span}" for span in positions.split(JOIN)] if JOIN in positions else [name]
-
-
-def _entry(metadata: Mapping[str, str], name: str) -> str:
-    if name not in metadata:
-        raise InputError(
-            f"{name}: missing in the metadata, which has {short_list(sorted(metadata))}"
-        )
-    return metadata[name]
-
-
-def _texts(metadata: Mapping[str, str], name: str) -> dict[str, str]:
-    try:
-        texts: Any = json.loads(_entry(metadata, name))
-    except ValueError:
-        texts = None
-    if not isinstance(texts, dict) or not all(isinstance(text, str) for text in texts.values()):
-        raise InputError(f"{name}: found {metadata[name]!r}; allowed: a JSON object of strings")
-    return texts

@@ -18,7 +18,8 @@ from safetensors.torch import save_file
 from oocr.errors import InputError
 from oocr.models.language_model import LanguageModel
 from oocr.steering.formats import read_gguf, write_gguf
-from oocr.steering.vectors import RESERVED, Vector
+from oocr.steering.vector_file import RESERVED
+from oocr.steering.vectors import Vector
 from tests.tiny.models import tiny_language_model
 
 METADATA = {

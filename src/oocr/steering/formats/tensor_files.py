@@ -12,7 +12,7 @@ from torch import Tensor
 
 from oocr.errors import InputError
 from oocr.lfs import refuse_lfs_pointer
-from oocr.steering.vectors import read_safetensors
+from oocr.steering.vector_file import read_safetensors
 
 PICKLES = (".pt", ".pth", ".bin")
 """Files of torch.save, of which only tensors, numbers, texts and collections of these are read."""

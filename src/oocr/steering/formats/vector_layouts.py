@@ -31,7 +31,8 @@ from oocr.steering.formats.gguf_vector import is_gguf_file, read_gguf
 from oocr.steering.formats.tensor_files import content_of, tensor_fault
 from oocr.steering.formats.vector_file import VectorFile
 from oocr.steering.hooks import Site
-from oocr.steering.vectors import RESERVED, Vector
+from oocr.steering.vector_file import RESERVED
+from oocr.steering.vectors import Vector
 from oocr.words import counted, ranges, short_list
 
 CONTAINERS = ("layer_activations", "directions", "vectors", "steering_vectors")
