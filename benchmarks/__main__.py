@@ -18,7 +18,7 @@ from benchmarks.training.rows import BLOCKS, GROUPS, LARGE_MODEL, groups, large
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 PAGE = ROOT / "docs" / "benchmarks.md"
-FIGURE = ROOT / "docs" / "benchmarks.svg"
+FIGURE = ROOT / "docs" / "figures" / "benchmarks.svg"
 LARGE = "-large"
 """Ends the names of results on the large model."""
 
@@ -60,7 +60,7 @@ def _write_page(path: Path, console: Console) -> None:
     on_large = json.loads(more.read_text(encoding="utf-8")) if more.is_file() else None
     PAGE.parent.mkdir(exist_ok=True)
     draw(results, FIGURE)
-    PAGE.write_text(page(results, FIGURE.name, on_large), encoding="utf-8")
+    PAGE.write_text(page(results, f"figures/{FIGURE.name}", on_large), encoding="utf-8")
     console.print(f"{_short(PAGE)} and {_short(FIGURE)} are written")
 
 

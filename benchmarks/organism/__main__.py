@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     path = Path(given[0])
     path = path / "study.json" if path.is_dir() else path
     study = Study.model_validate_json(path.read_text(encoding="utf-8"))
-    figures(study, PAGE.parent)
+    figures(study, PAGE.parent / "figures")
     PAGE.write_text(page(study, [Path(run) for run in given[1:]]), encoding="utf-8")
 
 

@@ -25,7 +25,7 @@ def page(study: Study, runs: Sequence[Path]) -> str:
     parts = [_INTRODUCTION.replace("SOURCES", sources), in_short(by_title)]
     for title, figure, text in _STORY:
         if title in by_title:
-            parts.append(f"## {title}\n\n{text}\n\n![{title}](organism-{figure}.svg)\n")
+            parts.append(f"## {title}\n\n{text}\n\n![{title}](figures/organism-{figure}.svg)\n")
             parts.append(_folded(by_title.pop(title)))
     parts += [f"## {table.title}\n\n{_folded(table)}" for table in by_title.values()]
     parts += [claims(runs), _exam()]

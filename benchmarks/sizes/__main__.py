@@ -21,8 +21,10 @@ from oocr.errors import InputError
 from oocr.io import write_text
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "results.md"
+FIGURES = "figures"
+"""The folder of the figures, beside the page."""
 OPENING = "opening.svg"
-"""The README's picture, beside the page."""
+"""The README's picture, one of them."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -41,16 +43,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def write_page(results: Path, path: Path) -> None:
-    """The page and its figures beside it; figures of before that are no longer made go."""
+    """The page, and its figures in a folder beside it; older ones that are not made now go."""
     runs = kept_runs(results)
     drawn = figures(single_precision(runs))
-    for old in path.parent.glob(f"{path.stem}-*.svg"):
+    folder = path.parent / FIGURES
+    for old in folder.glob(f"{path.stem}-*.svg"):
         old.unlink()
     if (picture := opening(runs)) is not None:
-        write_text(path.with_name(OPENING), picture)
+        write_text(folder / OPENING, picture)
     for name, svg in drawn.items():
-        write_text(path.parent / f"{path.stem}-{name}.svg", svg)
-    write_text(path, page(runs, {name: f"{path.stem}-{name}.svg" for name in drawn}))
+        write_text(folder / f"{path.stem}-{name}.svg", svg)
+    write_text(path, page(runs, {name: f"{FIGURES}/{path.stem}-{name}.svg" for name in drawn}))
 
 
 if __name__ == "__main__":

@@ -123,12 +123,13 @@ def test_a_file_with_an_unknown_key_is_refused(tmp_path: Path) -> None:
 def test_the_page_is_written_from_the_kept_files_alone(tmp_path: Path) -> None:
     for place, kept in enumerate(kept_set()):
         (tmp_path / f"{place}.json").write_text(kept.model_dump_json())
-    stale = tmp_path / "results-functions.svg"
+    stale = tmp_path / "figures" / "results-functions.svg"
+    stale.parent.mkdir()
     stale.write_text("from a run that is gone")
     command.write_page(tmp_path, tmp_path / "results.md")
     text = (tmp_path / "results.md").read_text(encoding="utf-8")
-    named = re.findall(r"\((results-\w+\.svg)\)", text)
-    assert named == ["results-effect.svg", "results-constant.svg"]
+    named = re.findall(r"\((figures/results-\w+\.svg)\)", text)
+    assert named == ["figures/results-effect.svg", "figures/results-constant.svg"]
     assert all((tmp_path / name).is_file() for name in named)
     assert not stale.exists()
 
