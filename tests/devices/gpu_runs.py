@@ -29,7 +29,7 @@ from oocr.reproduce.finished_runs import FinishedRuns, read_finished
 from oocr.runs.context import RunContext
 from oocr.runs.estimates.memory_estimate import memory_estimate
 from oocr.runs.processes import executor
-from oocr.runs.processes.memory_plan import device_parts, fit_workers, room_for
+from oocr.runs.processes.memory_plan import available_memory, device_parts, fit_workers
 from oocr.runs.resolve import resolve
 from oocr.runs.run import run
 from oocr.steering.hooks import ablate
@@ -155,7 +155,7 @@ def test_d7_a_run_gives_the_numbers_of_the_cpu_within_its_budget(
     model, config, budgets = on_gpu(), tiny.config(), list[tuple[int, ...]]()
     needs = memory_estimate(resolve(config, Path()), model)
     GPU.capacity = GPU.used + 4 * needs.total(1, 0)
-    _, planned = fit_workers(needs, 1, room_for(device_parts(model, config.starts)))
+    _, planned = fit_workers(needs, 1, available_memory(device_parts(model, config.starts)))
 
     def seen(device: torch.device, *given: int) -> Any:
         budgets.append(given)

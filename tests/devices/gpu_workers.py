@@ -21,7 +21,7 @@ from oocr.runs.context import RunContext, computed_with
 from oocr.runs.estimates.memory_estimate import memory_estimate, outline_for
 from oocr.runs.processes import memory_plan
 from oocr.runs.processes.executor import Executor, Worker
-from oocr.runs.processes.memory_plan import gpus_for, plan_workers, room_for
+from oocr.runs.processes.memory_plan import available_memory, gpus_for, plan_workers
 from oocr.runs.resolve import resolve
 from tests.devices import pretend
 from tests.devices.features import unlike
@@ -54,7 +54,7 @@ def test_a_process_on_each_gpu_gives_the_numbers_of_the_cpu(tiny: Tiny) -> None:
     needs = memory_estimate(run, outline_for(run.config))
     devices = gpus_for(run.config, needs)
     assert list(map(str, devices)) == ["gpu:1", "gpu:0"]
-    spec = plan_workers(run.config, needs, min(map(room_for, devices)), devices)
+    spec = plan_workers(run.config, needs, min(map(available_memory, devices)), devices)
     assert (spec.workers, run.config.loading["device"]) == (2, "gpu:1")
     items = run.tasks.test[0].probes
     with Executor(Worker()) as executor:
@@ -80,14 +80,14 @@ def test_gpus_in_groups_are_planned_as_one_and_named_together(
     config = tiny.config(device="auto", workers=None, gpus_per_worker=2)
     assert list(map(str, gpu_groups(None, 2))) == ["gpu:0+gpu:1", "gpu:2+gpu:3"]
     room = {f"gpu:{n}": 10 * 10**9 - n for n in range(5)}
-    real = memory_plan.room_for
+    real = memory_plan.available_memory
 
     def seen(where: object) -> int:
         if isinstance(where, GpuGroup):
             return len(where) * min(room[str(device)] for device in where)
         return real(where)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(memory_plan, "room_for", seen)
+    monkeypatch.setattr(memory_plan, "available_memory", seen)
     model = outline_for(config.model_copy(update={"gpus_per_worker": 1, "device": "cpu"}))
     needs = replace(memory_estimate(resolve(config, Path()), model), on_device=True)
     groups = gpus_for(config, needs)

@@ -26,9 +26,9 @@ from oocr.runs.processes import memory_plan as plan_module
 from oocr.runs.processes.memory_plan import (
     DevicePart,
     MemoryEstimate,
+    available_memory,
     device_parts,
     fit_workers,
-    room_for,
 )
 from oocr.runs.progress import ProgressReport
 from oocr.runs.resolve import ResolvedRun, resolve
@@ -205,7 +205,7 @@ def test_what_cannot_fit_is_refused_with_the_numbers() -> None:
 def test_a_run_without_room_is_refused_before_it_begins(
     tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run_module, "room_for", lambda _: 10**6)
+    monkeypatch.setattr(run_module, "available_memory", lambda _: 10**6)
     with pytest.raises(InputError, match=r"needs at least .* available: Python and torch"):
         tiny.run(tmp_path)
     assert list(tmp_path.iterdir()) == []
@@ -216,9 +216,9 @@ def test_weights_without_room_are_not_even_loaded(
 ) -> None:
     size = shape_of(tiny.model).weights
     config = tiny.config()
-    monkeypatch.setattr(needs_module, "room_for", lambda _: size)
+    monkeypatch.setattr(needs_module, "available_memory", lambda _: size)
     needs_module.check_weights(config)
-    monkeypatch.setattr(needs_module, "room_for", lambda _: size - 1)
+    monkeypatch.setattr(needs_module, "available_memory", lambda _: size - 1)
     with pytest.raises(InputError, match=r"model: the weights of .* as float32.*dtype"):
         needs_module.check_weights(config)
     missing = config.model_copy(update={"model": "nobody/nothing"})
@@ -229,7 +229,7 @@ def test_a_second_model_has_the_room_that_the_first_leaves(
     tiny: Tiny, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     size = shape_of(tiny.model).weights
-    monkeypatch.setattr(needs_module, "room_for", lambda _: 2 * size - 1)
+    monkeypatch.setattr(needs_module, "available_memory", lambda _: 2 * size - 1)
     needs_module.check_loading(tiny.config().loading)
     with pytest.raises(InputError, match=r"the weights of .* on cpu"):
         needs_module.check_loading(tiny.config().loading, beside=size)
@@ -242,11 +242,11 @@ def test_d3_a_model_on_several_devices_has_the_room_that_its_tightest_part_allow
     rooms = {first: 100, second: 60}
     monkeypatch.setattr(plan_module, "free_memory", lambda device: rooms[device])
     monkeypatch.setattr(plan_module, "used_memory", lambda _: 0)
-    assert room_for([DevicePart(first, 40, 1.0)]) == 100
+    assert available_memory([DevicePart(first, 40, 1.0)]) == 100
     halves = [DevicePart(first, 40, 0.5), DevicePart(second, 40, 0.5)]
-    assert room_for(halves) == 80 + 40, "20 are left where half of the work is"
+    assert available_memory(halves) == 80 + 40, "20 are left where half of the work is"
     upper = [DevicePart(first, 40, 0.0), DevicePart(second, 40, 1.0)]
-    assert room_for(upper) == 80 + 20, "all work is on the second"
+    assert available_memory(upper) == 80 + 20, "all work is on the second"
 
 
 def test_d3_before_it_is_loaded_a_model_has_the_room_of_all_gpus(
@@ -260,7 +260,7 @@ def test_d3_before_it_is_loaded_a_model_has_the_room_of_all_gpus(
     config = tiny.config().model_copy(update={"device": "auto", "device_map": "auto"})
     model = outline(**config.loading)
     assert list(model.devices) == gpus
-    assert room_for(device_parts(model, [1])) == pytest.approx(1.5 * size, rel=0.01)
+    assert available_memory(device_parts(model, [1])) == pytest.approx(1.5 * size, rel=0.01)
     needs_module.check_weights(config)
     monkeypatch.setattr(plan_module, "free_memory", lambda _: int(0.45 * size))
     with pytest.raises(InputError, match="are available on cuda:0 and cuda:1"):
@@ -286,7 +286,7 @@ def test_fewer_workers_than_asked_for_are_told_of(
 
     config: RunConfig = tiny.config(workers=2)
     need = memory_estimate(resolve(config, Path()), tiny.model)
-    monkeypatch.setattr(run_module, "room_for", lambda _: need.total(2, 0) - 1)
+    monkeypatch.setattr(run_module, "available_memory", lambda _: need.total(2, 0) - 1)
     say = Noted()
     tiny.run(tmp_path, config, progress=say)
     assert [text.split(":")[0] for text in say.notes] == ["1 workers instead of 2"]
@@ -295,8 +295,8 @@ def test_fewer_workers_than_asked_for_are_told_of(
 def test_what_this_process_holds_counts_as_room(monkeypatch: pytest.MonkeyPatch) -> None:
     # What the system has left moves with other processes, and freed pages count late: it is given.
     monkeypatch.setattr("oocr.runs.processes.memory_plan.free_memory", lambda *_: 2**33)
-    before = room_for(torch.device("cpu"))
+    before = available_memory(torch.device("cpu"))
     held = torch.ones(2**26)  # 256 MiB
-    assert abs(room_for(torch.device("cpu")) - before - 2**28) < 2**25, "it counts as room"
+    assert abs(available_memory(torch.device("cpu")) - before - 2**28) < 2**25, "it counts as room"
     assert before > 2**33, "so does what was held before"
     del held

@@ -305,7 +305,7 @@ def test_only_gpus_with_room_are_taken_and_none_where_one_is_named(
     gpus = [torch.device("cuda", index) for index in range(3)]
     room = {"cuda:0": 10**10, "cuda:1": 10**8, "cuda:2": 10**10}
     monkeypatch.setattr(memory_plan, "gpus", lambda: gpus)
-    monkeypatch.setattr(memory_plan, "room_for", lambda device: room[str(device)])
+    monkeypatch.setattr(memory_plan, "available_memory", lambda device: room[str(device)])
     anywhere, estimate = workers_wanted(None), needs(1, on_device=True)
     assert gpus_for(anywhere, estimate) == [gpus[0], gpus[2]]
     for named in ({"device": "cuda:1"}, {"device": "cpu"}, {"device_map": "auto"}):

@@ -91,8 +91,8 @@ def _print(console: Console, plan: Prediction) -> None:
         console.print(f"does not fit: {plan.refusal}", markup=False)
     else:
         console.print(
-            f"fits: {gib(plan.total)} of {gib(plan.room)} available ({gib(plan.least)} with the "
-            "fewest recordings in memory)"
+            f"fits: {gib(plan.total)} of {gib(plan.available)} available ({gib(plan.least)} with "
+            "the fewest recordings in memory)"
         )
 
 

@@ -111,7 +111,7 @@ def do_runs(
     from oocr.runs.estimates.memory_estimate import check_weights
     from oocr.runs.folder import run_folder
     from oocr.runs.processes.executor import Executor, Worker
-    from oocr.runs.processes.memory_plan import fit_workers, room_for
+    from oocr.runs.processes.memory_plan import available_memory, fit_workers
     from oocr.runs.resolve import resolve
     from oocr.runs.run import do_run
     from oocr.runs.stages import PreparedRun
@@ -128,7 +128,7 @@ def do_runs(
             if not worker.holds(run.config):
                 check_weights(run.config)
             ready = PreparedRun.of(run, worker.model(run.config))
-            fit_workers(ready.needs, 1, room_for(ready.parts))
+            fit_workers(ready.needs, 1, available_memory(ready.parts))
             prepared[index] = ready.without_tokens() if index else ready
         except InputError as error:
             raise located(error, index) from error

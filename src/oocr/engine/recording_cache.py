@@ -157,7 +157,7 @@ class RecordingCache:
             sizes = tuple(tier.taken(full) for tier in self.memory)
             stored = self._known[key] = Stored(make, small, sizes, devices, 0, full)
             self._touch(stored)
-            self._make_room(stored)
+            self._move_over_budget(stored)
         stored = self._known[key]
         self._touch(stored)
         return RecordingHandle(batch, stored, self)
@@ -187,7 +187,7 @@ class RecordingCache:
         self._used.pop(stored, None)
         self._used[stored] = None
 
-    def _make_room(self, newest: Stored) -> None:
+    def _move_over_budget(self, newest: Stored) -> None:
         """Move recordings over budget to the next tier; the newest stays, as it is used next."""
         for tier, memory in enumerate(self.memory):
             for stored in list(self._used):

@@ -126,7 +126,7 @@ def fit_all(
     pairs = zip(arms, prepared, strict=True)
     keys = [arm_key(arm, data.content, len(data.batches)) for arm, data in pairs]
 
-    def room(index: int) -> int:
+    def most_arms(index: int) -> int:
         spec = arms[index].spec
         if isinstance(spec, LowRankAdapter):
             arm_by_arm = model.replays and not model.reuses_keys  # see `replay`
@@ -140,7 +140,7 @@ def fit_all(
         return max(1, most)
 
     out: dict[int, Trained] = {}
-    for group in arm_groups(keys, room):
+    for group in arm_groups(keys, most_arms):
         trained = _loop(model, [arms[i] for i in group], [prepared[i] for i in group])
         out.update(zip(group, trained, strict=True))
     return [out[index] for index in range(len(arms))]
@@ -164,20 +164,20 @@ def arm_key(arm: ArmSpec, content: str, batches: int) -> object:
 
 
 def arm_groups(
-    keys: Sequence[object], room: Callable[[int], int], *, least: int = 1
+    keys: Sequence[object], most_arms: Callable[[int], int], *, least: int = 1
 ) -> list[list[int]]:
     """Arms (by index) in groups to be trained side by side, in order of first occurrence.
 
-    Arms of equal key are shared out evenly among as few groups as `room` (index of an arm -> most
-    arms of its key in a group) allows. If all keys are equal, there are at least `least` groups:
-    one group keeps one core busy.
+    Arms of equal key are shared out evenly among as few groups as `most_arms` (index of an arm ->
+    most arms of its key in a group) allows. If all keys are equal, there are at least `least`
+    groups: one group keeps one core busy.
     """
     equal: dict[object, list[int]] = {}
     for index, key in enumerate(keys):
         equal.setdefault(key, []).append(index)
     groups: list[list[int]] = []
     for indices in equal.values():
-        count = -(-len(indices) // room(indices[0]))
+        count = -(-len(indices) // most_arms(indices[0]))
         if len(equal) == 1:
             count = min(len(indices), max(count, least))
         groups += shared_out(indices, count)

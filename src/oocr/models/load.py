@@ -115,8 +115,8 @@ def placement(dtype: Any, device: str, device_map: str | None) -> dict[str, Any]
     if not chosen.is_floating_point:
         raise InputError(f"dtype={chosen}: not a floating-point type")
     if len(places) > 1:
-        rooms = {place.index: free_memory(place) for place in places}
-        return {"dtype": chosen, "device_map": "auto", "max_memory": rooms}
+        free = {place.index: free_memory(place) for place in places}
+        return {"dtype": chosen, "device_map": "auto", "max_memory": free}
     return {"dtype": chosen, "device_map": device_map or str(place)}
 
 

@@ -114,7 +114,7 @@ def free_memory(device: torch.device | None = None) -> int:
         held = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return int(torch.cuda.mem_get_info(device)[0]) + held
     free = int(psutil.virtual_memory().available)
-    limit = _container_room(CGROUP)
+    limit = _container_memory(CGROUP)
     return free if limit is None else min(free, limit)
 
 
@@ -182,7 +182,7 @@ def _generators(devices: Iterable[torch.device]) -> Iterator[torch.Generator]:
             yield torch.mps._get_default_mps_generator()
 
 
-def _container_room(folder: Path) -> int | None:
+def _container_memory(folder: Path) -> int | None:
     """Bytes left within a container's limit; cached files count as free. None: no limit."""
     try:
         most = int((folder / "memory.max").read_text())

@@ -32,11 +32,11 @@ from oocr.runs.processes.executor import Executor, Worker
 from oocr.runs.processes.memory_plan import (
     MOST_WORKERS,
     WorkerSpec,
+    available_memory,
     cores,
     device_parts,
     gpus_for,
     plan_workers,
-    room_for,
 )
 from oocr.runs.progress import ProgressReport, progress_on
 from oocr.runs.resolve import resolve
@@ -179,7 +179,9 @@ def _plan_model(
     model = worker.model(run.config)
     needs = memory_estimate(run, model)
     devices = gpus_for(run.config, needs)
-    memory = min([room_for(device_parts(model, run.config.starts)), *map(room_for, devices)])
+    memory = min(
+        [available_memory(device_parts(model, run.config.starts)), *map(available_memory, devices)]
+    )
     dependencies = {"model": model.fingerprint, "dtype": str(model.dtype)}
     return plan_workers(run.config, needs, memory, devices), dependencies
 

@@ -61,7 +61,7 @@ def text_events(
     prompt = encode_prompt(model.tokenizer, settings.asked)
     option_ids = _option_ids(model, prompt, settings.options)
     size, first = len(prompt.ids), 0.0
-    shown = _room(model, size, settings.new_tokens)
+    shown = _possible_tokens(model, size, settings.new_tokens)
     yield _prompt_event(model, prompt, active)
     reader = Reader(model, _direction(sources, settings.colour))
     arms = [applied(source, use) for source, use in active]
@@ -116,7 +116,7 @@ def _check_finite(token: NewToken, values: Sequence[tuple[float, float]]) -> Non
         raise RunError("the model's numbers are not finite here; try a lower strength")
 
 
-def _room(model: LanguageModel, size: int, wanted: int) -> int:
+def _possible_tokens(model: LanguageModel, size: int, wanted: int) -> int:
     """How many new tokens there is room for: the last one is fed back too, to be coloured."""
     longest = position_limits(model).longest
     if longest is None:

@@ -27,10 +27,10 @@ from oocr.runs.estimates.memory_estimate import memory_estimate
 from oocr.runs.processes.executor import Executor, Job, Worker
 from oocr.runs.processes.memory_plan import (
     WorkerSpec,
+    available_memory,
     device_parts,
     gpus_for,
     plan_workers,
-    room_for,
 )
 from oocr.runs.progress import ProgressReport
 from oocr.stores import FolderStore
@@ -164,8 +164,13 @@ def _workers(specs: Sequence[PartSpec], worker: Worker) -> list[WorkerSpec]:
         model = worker.model(run.config)
         needs = memory_estimate(run.resolved, model)
         devices = gpus_for(run.config, needs)
-        room = min([room_for(device_parts(model, run.config.starts)), *map(room_for, devices)])
-        planned.append(plan_workers(run.config, needs, room, devices))
+        available = min(
+            [
+                available_memory(device_parts(model, run.config.starts)),
+                *map(available_memory, devices),
+            ]
+        )
+        planned.append(plan_workers(run.config, needs, available, devices))
     # A judge's replies are in one file, so only one process may ask it.
     asks = any(spec.judge is not None for spec in specs)
     count = 1 if asks else min((spec.workers for spec in planned), default=1)

@@ -120,7 +120,7 @@ def grouped(
         sequences, content = tokens.of(plan.task)
         keys.append(arm_key(plan, content, -(-len(sequences) // batch_lines)))
 
-    def room(index: int) -> int:
+    def most_arms(index: int) -> int:
         spec, (sequences, _) = plans[index].spec, tokens.of(plans[index].task)
         if isinstance(spec, SteeringVector) and spec.positions == "last":
             return MOST_TOGETHER  # scoring runs one token per sequence
@@ -128,7 +128,7 @@ def grouped(
         tokens_of_arm = longest * min(len(sequences), batch_lines)
         return max(1, min(MOST_TOGETHER, most_tokens // tokens_of_arm))
 
-    return [[plans[i] for i in group] for group in arm_groups(keys, room, least=2)]
+    return [[plans[i] for i in group] for group in arm_groups(keys, most_arms, least=2)]
 
 
 def _fields(settings: Spec | Schedule) -> dict[str, Any]:

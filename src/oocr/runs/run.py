@@ -24,10 +24,10 @@ from oocr.runs.processes.executor import Executor, Worker
 from oocr.runs.processes.memory_plan import (
     PeakMemory,
     WorkerSpec,
+    available_memory,
     gib,
     gpus_for,
     plan_workers,
-    room_for,
 )
 from oocr.runs.progress import ProgressReport, timed
 from oocr.runs.resolve import resolve
@@ -97,11 +97,12 @@ def workers_for(prepared: PreparedRun, progress: ProgressReport) -> WorkerSpec:
     """The run's workers on this machine; a note if they are fewer than the configuration asks."""
     config = prepared.run.config
     devices = gpus_for(config, prepared.needs)
-    room = min([room_for(prepared.parts), *map(room_for, devices)])
-    spec = plan_workers(config, prepared.needs, room, devices)
+    available = min([available_memory(prepared.parts), *map(available_memory, devices)])
+    spec = plan_workers(config, prepared.needs, available, devices)
     if spec.workers < (config.workers or 1):
         progress.note(
-            f"{spec.workers} workers instead of {config.workers}: {gib(room)} of memory available"
+            f"{spec.workers} workers instead of {config.workers}: "
+            f"{gib(available)} of memory available"
         )
     # Other processes cannot load a model that exists only in memory.
     if prepared.model.model_source.get("kind") == "memory":

@@ -153,5 +153,5 @@ def test_a_run_of_the_paper_fits_one_gpu_by_its_plan(
     # Predicted from FLOPs and the GPU's data sheet: nothing runs here, and no clock is read.
     assert 0 < predicted.seconds < 1e7
     assert all(math.isfinite(entry.training + entry.scoring) for entry in predicted.work)
-    assert predicted.total <= predicted.room, predicted.refusal
+    assert predicted.total <= predicted.available, predicted.refusal
     assert not predicted.refusal

@@ -42,7 +42,7 @@ NAME = "google/gemma-3-12b-it"
 @pytest.mark.parametrize("text", ["80", "80GB", "80 GiB", "80.0g"])
 def test_a_gpu_is_named_by_its_memory(text: str) -> None:
     assert gpu_of(text).memory == 80 * 2**30
-    assert gpu_of(text).room == 80 * 2**30 - RESERVED
+    assert gpu_of(text).available == 80 * 2**30 - RESERVED
     assert gpu_of(text, 989).peak == 989e12
 
 

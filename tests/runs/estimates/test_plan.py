@@ -71,7 +71,7 @@ def test_what_does_not_fit_is_said_with_the_numbers(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = settings(tmp_path, save_tiny_model(tmp_path / "model"))
-    monkeypatch.setattr(plan_module, "room_for", lambda _: 10**6)
+    monkeypatch.setattr(plan_module, "available_memory", lambda _: 10**6)
     code, out, _ = planned(capsys, monkeypatch, source)
     assert code == 0
     assert "does not fit: the run needs at least" in out

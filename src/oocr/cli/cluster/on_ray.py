@@ -41,9 +41,9 @@ class WorkerNeeds:
 
     def count(self, cluster: dict[str, float]) -> int:
         """As many processes as the cluster has room for."""
-        room = [cluster.get("CPU", 0) // self.cpus, cluster.get("memory", 0) // self.memory]
-        room += [cluster.get("GPU", 0) // self.gpus] if self.gpus else []
-        return int(min(room))
+        counts = [cluster.get("CPU", 0) // self.cpus, cluster.get("memory", 0) // self.memory]
+        counts += [cluster.get("GPU", 0) // self.gpus] if self.gpus else []
+        return int(min(counts))
 
 
 def run_on_ray(address: str, waiting: Waiting) -> Any:
@@ -65,14 +65,14 @@ def run_on_ray(address: str, waiting: Waiting) -> Any:
     try:
         cluster = ray.cluster_resources()
         needs = WorkerNeeds.of(work, gpus=cluster.get("GPU", 0) > 0)
-        room = needs.count(cluster)
-        if not room:
+        possible = needs.count(cluster)
+        if not possible:
             raise InputError(
                 f"--ray {address}: a process needs {counted(needs.cpus, 'core')}, "
                 f"{counted(needs.gpus, 'GPU')} and {gib(needs.memory)} of memory, which the "
                 f"cluster does not have: {cluster}"
             )
-        count = min(room, work.most or room)
+        count = min(possible, work.most or possible)
         mark = None if work.place.url else work.place.folder / f".shared-{os.urandom(8).hex()}"
         if mark is not None:
             write_text(mark, "")

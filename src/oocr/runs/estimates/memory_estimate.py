@@ -27,7 +27,7 @@ from oocr.runs import controls, explain_stage, grid
 from oocr.runs.arms import ArmPlan, grouped
 from oocr.runs.config import RunConfig
 from oocr.runs.context import TrainingTokens, stop_groups
-from oocr.runs.processes.memory_plan import MemoryEstimate, device_parts, gib, room_for
+from oocr.runs.processes.memory_plan import MemoryEstimate, available_memory, device_parts, gib
 from oocr.runs.resolve import ResolvedRun
 from oocr.steering.adapters import LowRankAdapter, linear_shape, peft_config, stackable
 from oocr.steering.positions import spans_of
@@ -268,11 +268,14 @@ def check_loading(loading: Mapping[str, Any], beside: int = 0) -> None:
         model = outline(**loading, counted=False)
     except InputError:  # not here yet: whoever loads it says what is wrong
         return
-    weights, room = memory.shape_of(model).weights, room_for(device_parts(model, ())) - beside
-    if weights > room:
+    weights, available = (
+        memory.shape_of(model).weights,
+        available_memory(device_parts(model, ())) - beside,
+    )
+    if weights > available:
         where = " and ".join(str(device) for device in model.devices)
         raise InputError(
             f"model: the weights of {loading['name']} take {gib(weights)} as "
-            f"{str(model.dtype).removeprefix('torch.')}, and {gib(room)} are available on {where}. "
-            "Lower: dtype (bfloat16 halves float32), or take a smaller model"
+            f"{str(model.dtype).removeprefix('torch.')}, and {gib(available)} are available on "
+            f"{where}. Lower: dtype (bfloat16 halves float32), or take a smaller model"
         )

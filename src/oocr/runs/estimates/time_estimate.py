@@ -24,10 +24,10 @@ from oocr.runs.controls import CHUNK
 from oocr.runs.estimates.memory_estimate import RunSample, batch_key, outline_for
 from oocr.runs.processes.memory_plan import (
     MemoryEstimate,
+    available_memory,
     device_parts,
     gpus_for,
     plan_workers,
-    room_for,
 )
 from oocr.runs.resolve import resolve
 
@@ -95,7 +95,7 @@ class Gpu:
         return Gpu(total_memory(device), speed, bandwidth, measured=True)
 
     @property
-    def room(self) -> int:
+    def available(self) -> int:
         """Bytes that a run can have."""
         return self.memory - RESERVED
 
@@ -164,8 +164,9 @@ class Prediction:
     """What is predicted of a run, which takes at most so many seconds.
 
     `notes` say what is to know of its rows, `sample` are its arms and some of their batches;
-    `room` is bytes that there are, `budget` bytes for recordings of each worker, `speed` that of
-    matrix products here in operations per second (0 for a GPU). `refusal` says why it does not fit.
+    `available` is bytes that there are, `budget` bytes for recordings of each worker, `speed` that
+    of matrix products here in operations per second (0 for a GPU). `refusal` says why it does not
+    fit.
     """
 
     config: RunConfig
@@ -173,7 +174,7 @@ class Prediction:
     notes: tuple[str, ...]
     work: list[ArmGroupCost]
     needs: MemoryEstimate
-    room: int
+    available: int
     workers: int
     budget: int
     seconds: float
@@ -207,15 +208,17 @@ def prediction(config: RunConfig, base: Path, gpu: Gpu | None = None) -> Predict
     sample = RunSample(run, model, rows)
     needs = sample.memory()
     devices = [] if gpu else gpus_for(config, needs)
-    wanted, room = config, 0
+    wanted, available = config, 0
     if gpu is None:
-        room = min([room_for(device_parts(model, config.starts)), *map(room_for, devices)])
+        available = min(
+            [available_memory(device_parts(model, config.starts)), *map(available_memory, devices)]
+        )
         gpu = None if is_cpu(model.device) else Gpu.here(model)
     else:
-        wanted, room = config.model_copy(update={"workers": 1}), gpu.room
+        wanted, available = config.model_copy(update={"workers": 1}), gpu.available
     refusal, workers, budget = "", 1, 0
     try:
-        spec = plan_workers(wanted, needs, room, devices)
+        spec = plan_workers(wanted, needs, available, devices)
         workers, budget = spec.workers, spec.budget
     except InputError as error:
         refusal = str(error)
@@ -224,7 +227,7 @@ def prediction(config: RunConfig, base: Path, gpu: Gpu | None = None) -> Predict
     side_by_side = workers if gpu is None else min(workers, max(1, len(devices)))
     time = seconds(work, speed, side_by_side)
     return Prediction(
-        *(config, model, notes, work, needs, room, workers, budget, time, refusal, gpu, speed),
+        *(config, model, notes, work, needs, available, workers, budget, time, refusal, gpu, speed),
         sample,
     )
 

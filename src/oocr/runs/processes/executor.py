@@ -329,7 +329,7 @@ def _do_plain(job: Callable[[], T]) -> T:
 
 
 def _done(worker: Worker, label: str, spec: WorkerSpec, job: Job[Any]) -> JobResult:
-    with memory_errors(f"running {label!r}", spec.more_room()):
+    with memory_errors(f"running {label!r}", spec.memory_advice()):
         result = job(worker.open(spec))
     return result, os.getpid(), sum(map(peak_memory, gpus()))
 

@@ -73,21 +73,21 @@ class MemoryEstimate:
         return parent + count * each - held_once
 
 
-def fit_workers(needs: MemoryEstimate, wanted: int, room: int) -> tuple[int, int]:
+def fit_workers(needs: MemoryEstimate, wanted: int, available: int) -> tuple[int, int]:
     """The number of workers that fit, at most `wanted`, and each one's bytes for recordings.
 
     An `InputError` gives the numbers if not even one fits.
     """
     least = needs.total(1, 0)
-    if least > room:
-        raise InputError(_refusal(needs, least, room))
-    count = next(n for n in range(wanted, 0, -1) if n == 1 or needs.total(n, 0) <= room)
-    left = (room - needs.total(count, 0)) // count + needs.parts["recordings, at least"]
-    free = room - needs.model() if needs.on_device else room
+    if least > available:
+        raise InputError(_refusal(needs, least, available))
+    count = next(n for n in range(wanted, 0, -1) if n == 1 or needs.total(n, 0) <= available)
+    left = (available - needs.total(count, 0)) // count + needs.parts["recordings, at least"]
+    free = available - needs.model() if needs.on_device else available
     return count, min(left, int(MEMORY_SHARE * free / count))
 
 
-def _refusal(needs: MemoryEstimate, least: int, room: int) -> str:
+def _refusal(needs: MemoryEstimate, least: int, available: int) -> str:
     named = {name: needs.parts[name] for name in SHARED}
     named["recordings of one batch"] = needs.parts["recordings, at least"]
     dearest = max(WORK, key=lambda name: needs.parts[name])
@@ -102,7 +102,7 @@ def _refusal(needs: MemoryEstimate, least: int, room: int) -> str:
     }[dearest]
     return (
         f"the run needs at least {gib(least)} {where} with one worker, "
-        f"and {gib(room)} are available: {listed}. "
+        f"and {gib(available)} are available: {listed}. "
         f"Lower: dtype (bfloat16 halves float32), a smaller model, {lower}"
     )
 
@@ -131,11 +131,11 @@ def device_parts(model: LanguageModel | Outline, starts: Iterable[int]) -> list[
     """
     if isinstance(model, Outline):
         devices = model.devices or (model.device,)
-        rooms = {device: room_for(device) for device in devices}
-        whole, weights = max(1, sum(rooms.values())), shape_of(model).weights
+        free = {device: available_memory(device) for device in devices}
+        whole, weights = max(1, sum(free.values())), shape_of(model).weights
         return [
-            DevicePart(device, weights * room // whole, room / whole)
-            for device, room in rooms.items()
+            DevicePart(device, weights * available // whole, available / whole)
+            for device, available in free.items()
         ]
     weights_on: dict[torch.device, int] = defaultdict(int)
     for parameter in model.hf.parameters():
@@ -148,18 +148,18 @@ def device_parts(model: LanguageModel | Outline, starts: Iterable[int]) -> list[
     ]
 
 
-def room_for(where: torch.device | GpuGroup | Sequence[DevicePart]) -> int:
+def available_memory(where: torch.device | GpuGroup | Sequence[DevicePart]) -> int:
     """Bytes that a run can use: free memory, and what this process already uses for the run.
 
     For a model on several devices, the device that fills up first sets the limit.
     """
     if isinstance(where, GpuGroup):  # the blocks are not placed yet
-        return len(where) * min(map(room_for, where))
+        return len(where) * min(map(available_memory, where))
     if not isinstance(where, torch.device):
         if len(where) == 1:
-            return room_for(where[0].device)
+            return available_memory(where[0].device)
         whole = sum(part.weights for part in where)
-        lefts = [(room_for(part.device) - part.weights, part.share) for part in where]
+        lefts = [(available_memory(part.device) - part.weights, part.share) for part in where]
         return whole + int(min(left / share if share else left for left, share in lefts))
     if is_gpu(where):
         return free_memory(where) + used_memory(where)
@@ -202,7 +202,7 @@ class WorkerSpec:
         device = self.devices[number % len(self.devices)]
         return self.config.model_copy(update={"device": device})
 
-    def more_room(self) -> str:
+    def memory_advice(self) -> str:
         """What to do when memory runs out, as a sentence."""
         lower = ["dtype (bfloat16 halves float32)"] if self.config.dtype != "bfloat16" else []
         lower += ["batch_lines (and raise accumulate: as many lines per step)"]
@@ -224,14 +224,14 @@ def cores() -> int:
 def plan_workers(
     config: RunConfig,
     needs: MemoryEstimate,
-    room: int,
+    available: int,
     devices: Sequence[torch.device | GpuGroup] = (),
 ) -> WorkerSpec:
     """The number of a run's processes, the threads of each, and its bytes for recordings.
 
-    One process for each of `devices` (`room`: bytes on each); on MPS one; on a CPU one per core
-    while memory suffices. The cores are divided among them, with at most torch's number of threads
-    here (OMP_NUM_THREADS) for each.
+    One process for each of `devices` (`available`: bytes on each); on MPS one; on a CPU one per
+    core while memory suffices. The cores are divided among them, with at most torch's number of
+    threads here (OMP_NUM_THREADS) for each.
 
     Raises:
         InputError: not even one process fits; the message has the numbers.
@@ -239,7 +239,7 @@ def plan_workers(
     places = max(1, len(devices))
     on_cpu = not needs.on_device and config.device != "mps"
     most = config.workers or (min(cores(), MOST_WORKERS) if on_cpu else places)
-    each, budget = fit_workers(needs, -(-most // places), room)
+    each, budget = fit_workers(needs, -(-most // places), available)
     workers = min(most, each * places)
     threads = max(1, min(cores() // workers, torch.get_num_threads()))
     overflow = default_budget() // workers if needs.on_device else 0
@@ -257,7 +257,7 @@ def gpus_for(config: RunConfig, needs: MemoryEstimate) -> list[torch.device | Gp
     if config.joins_gpus:
         groups = gpu_groups(config.devices, config.gpus_per_worker)
         places = [group if len(group) > 1 else group[0] for group in groups]
-    return [place for place in places if room_for(place) >= needs.total(1, 0)]
+    return [place for place in places if available_memory(place) >= needs.total(1, 0)]
 
 
 EVERY = 1.0
