@@ -11,7 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oocr.data.batches import TokenSequence, by_length, pad, training_lines
+from oocr.data.batches import TokenSequence, by_length, by_prompt, pad, training_lines
 from oocr.data.examples import Example
 from oocr.data.tokens import RowTokens, encode_answer, encode_prompt
 from oocr.errors import InputError
@@ -139,6 +139,43 @@ def test_batches_that_are_large_enough_have_little_padding() -> None:
     lengths = [10] * 20 + [14] * 20 + [40]
     assert [len(group) for group in by_length(lengths, 1000)] == [20, 20, 1]
     assert [len(group) for group in by_length([10, 14, 40], 1000)] == [3], "too few to part"
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 30), st.integers(1, 6), st.integers(1, 5)), max_size=20),
+    st.integers(1, 300),
+)
+def test_batches_by_prompt_hold_every_sequence_once_and_prompts_together(
+    prompts: list[tuple[int, int, int]], budget: int
+) -> None:
+    sequences = [
+        TokenSequence((place, *range(1, length), *[90 + answer] * tokens), length, {})
+        for place, (length, tokens, answers) in enumerate(prompts)
+        for answer in range(answers)
+    ]
+    groups = by_prompt(sequences, budget)
+    assert sorted(i for group in groups for i in group) == list(range(len(sequences)))
+    for group in groups:
+        padded = len(group) * max(len(sequences[i].ids) for i in group)
+        assert padded <= budget or len(group) == 1
+    for place, (length, tokens, answers) in enumerate(prompts):
+        at = [n for n, group in enumerate(groups) for i in group if sequences[i].ids[0] == place]
+        if answers * (length + tokens) <= budget:
+            assert len(set(at)) == 1, "a prompt's answers are in one batch"
+
+
+def test_a_batch_of_prompts_has_each_beginning_once() -> None:
+    lines = [
+        TokenSequence((1, 2, 3, 9), 3, {"s": (0,)}, items=1),
+        TokenSequence((1, 2, 3, 8, 7), 3, {"s": (0,)}, items=1),
+        TokenSequence((4, 5, 6), 2, {"s": (1,)}, items=1),
+    ]
+    batch = pad(lines, 0, prefix=[line.prompt_length - 1 for line in lines])
+    assert batch.ids.tolist() == [[1, 2, 0, 3, 9], [1, 2, 3, 8, 7], [0, 4, 0, 5, 6]]
+    assert batch.positions.tolist() == [[0, 1, 0, 2, 3], [0, 1, 2, 3, 4], [0, 0, 0, 1, 2]]
+    assert batch.spans["s"].nonzero().tolist() == [[0, 0], [1, 0], [2, 3]]
+    assert (batch.prefix, batch.beginning_rows.tolist(), batch.saved) == (2, [0, 2], 1)
+    assert batch.beginning_of.tolist() == [0, 0, 1]
 
 
 def test_pad_puts_tensors_on_the_device_asked_for() -> None:

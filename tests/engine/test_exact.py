@@ -34,7 +34,7 @@ BEGINNING = tuple(range(20, 29))
 @pytest.fixture(autouse=True)
 def any_beginning_is_run_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """However few tokens that saves."""
-    monkeypatch.setattr(replay, "LEAST_SAVED", 0)
+    monkeypatch.setattr(replay, "ONE_PASS", 0)
 
 
 def sharing() -> list[TokenSequence]:
@@ -93,10 +93,23 @@ def shared(sequences: Sequence[TokenSequence]) -> Batch:
     return pad(sequences, 0, prefix=len(BEGINNING))
 
 
+def answered(sequences: Sequence[TokenSequence]) -> Batch:
+    """Each prompt twice, with answers of different lengths; all but its last token is run once."""
+    both = list(sequences)
+    for index, sequence in enumerate(sequences):
+        size = sequence.prompt_length
+        ids = (*sequence.ids[:size], 40 + index, 41, 42)
+        other = TokenSequence(ids, size, dict(sequence.spans), items=1)
+        other.targets.extend((size - 1 + at, 7 + at, 1.0) for at in range(4))
+        both.append(other)
+    return pad(both, 0, prefix=[sequence.prompt_length - 1 for sequence in both])
+
+
 LAYOUTS: dict[str, Callable[[], Batch]] = {
     "left": lambda: pad(ragged(), 0),
     "right": lambda: to_the_right(ragged()),
     "begins alike": lambda: shared(sharing()),
+    "answers of prompts": lambda: answered(ragged()),
 }
 
 
@@ -106,7 +119,7 @@ LAID_OUT = [
     (family, layout)
     for family in FAMILIES
     for layout in LAYOUTS
-    if layout != "begins alike" or family not in WINDOWED
+    if layout in ("left", "right") or family not in WINDOWED
 ]
 
 
@@ -241,6 +254,25 @@ def test_a_common_beginning_runs_once_per_arm(positions: str, first: int) -> Non
         handle.remove()
     at, width = batch.prefix, int(batch.ids.shape[1])
     assert run == [2 * (at - first), 2 * batch.size * (width - at)]
+
+
+@pytest.mark.parametrize(("positions", "first"), [("all", 0), ("other", 1)])
+def test_a_prompt_runs_once_for_all_its_answers(positions: str, first: int) -> None:
+    model, batch = model_of("llama"), LAYOUTS["answers of prompts"]()
+    prompts, at, width = 3, batch.prefix, int(batch.ids.shape[1])
+    assert (batch.size, at, width) == (6, 11, 15)
+    run: list[int] = []
+    handle = model.anatomy.blocks[1].mlp.register_forward_hook(
+        lambda _m, args, _o: run.append(args[0].shape[0] * args[0].shape[1])
+    )
+    try:
+        frozen = record(model, batch, [1])
+        places = SteeringMask.of(batch, select(batch, positions), in_time=True)
+        steered_rows(model, frozen, SteeringVector(0), arms(model, 2), places)
+    finally:
+        handle.remove()
+    rests = batch.size * (width - at)
+    assert run == [prompts * at, rests, 2 * prompts * (at - first), 2 * rests]
 
 
 class _NoSync(TorchDispatchMode):

@@ -25,6 +25,10 @@ PADDING = 0.1
 """Share of padding at which a large enough batch is closed."""
 
 
+MORE_PASSES = 48
+"""Tokens that take about as long as two more passes over the weights: prompts, and answers."""
+
+
 @dataclass(slots=True)
 class TokenSequence:
     """A prompt and the answer tokens that are fed back in: all but the last.
@@ -52,7 +56,7 @@ class TokenSequence:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Padded sequences: padding is on the left, or after `prefix` tokens that all begin with.
+    """Padded sequences: padding is on the left, or between a beginning that is shared and the rest.
 
     Attributes:
         mask: True at real tokens.
@@ -62,7 +66,10 @@ class Batch:
         target_rows, target_ids, target_weights: the loss over the whole vocabulary.
         option_rows, option_ids, option_right: the loss among options; -1 pads `option_ids`.
         option_tokens, option_places: all option ids once, and where each option is among them.
+        beginning_rows: of each beginning the first sequence that has it.
+        beginning_of: of each sequence the index of its beginning in `beginning_rows`.
         items: how many examples the batch stands for.
+        prefix: the number of columns of beginnings, which several sequences may share; 0: none.
         first_row: the first column of `rows` (the last column of all, if there are none).
     """
 
@@ -80,6 +87,8 @@ class Batch:
     option_right: Int[Tensor, " choice"]
     option_tokens: Int[Tensor, " token"]
     option_places: Int[Tensor, "choice option"]
+    beginning_rows: Int[Tensor, " beginning"]
+    beginning_of: Int[Tensor, " batch"]
     items: int
     prefix: int = 0
     first_row: int = 0
@@ -88,6 +97,17 @@ class Batch:
     def size(self) -> int:
         """Number of sequences."""
         return int(self.ids.shape[0])
+
+    @property
+    def saved(self) -> int:
+        """Sequences whose beginning another one has too."""
+        return self.size - len(self.beginning_rows) if self.prefix else 0
+
+    def per_row(self, values: Tensor) -> Tensor:
+        """Values of each sequence [batch, ...] from those of its beginning [beginning, ...]."""
+        if len(values) == 1:
+            return values.expand(self.size, *values.shape[1:])
+        return values.index_select(0, self.beginning_of.to(values.device))
 
     def to(self, device: torch.device) -> Batch:
         """The batch on a device; the same object if it is there already."""
@@ -104,13 +124,19 @@ def pad(
     pad_id: int,
     device: torch.device | str = "cpu",
     *,
-    prefix: int = 0,
+    prefix: int | Sequence[int] = 0,
 ) -> Batch:
     """Pad sequences into one batch, on the left, so that last tokens line up.
 
-    `prefix`: tokens that all sequences begin with and that come before the padding.
+    `prefix`: how many tokens of each sequence are its beginning, which comes before the padding.
     """
-    width = max(len(sequence.ids) for sequence in sequences)
+    starts = [prefix] * len(sequences) if isinstance(prefix, int) else list(prefix)
+    common = max(starts)
+    width = common + max(
+        len(sequence.ids) - start for sequence, start in zip(sequences, starts, strict=True)
+    )
+    beginnings = [sequence.ids[:start] for sequence, start in zip(sequences, starts, strict=True)]
+    distinct = list(dict.fromkeys(beginnings))
     ids = torch.full((len(sequences), width), pad_id, dtype=torch.long)
     mask = torch.zeros(len(sequences), width, dtype=torch.bool)
     positions = torch.zeros(len(sequences), width, dtype=torch.long)
@@ -120,9 +146,11 @@ def pad(
     rows: dict[tuple[int, int], int] = {}
     targets: list[tuple[int, int, float]] = []
     choices: list[tuple[int, tuple[int, ...], int]] = []
-    for index, sequence in enumerate(sequences):
+    for index, (sequence, start) in enumerate(zip(sequences, starts, strict=True)):
         shift = width - len(sequence.ids)
-        columns = [at if at < prefix else shift + at for at in range(len(sequence.ids))]
+        columns = [
+            common - start + at if at < start else shift + at for at in range(len(sequence.ids))
+        ]
         ids[index, columns] = torch.tensor(sequence.ids)
         mask[index, columns] = True
         positions[index, columns] = torch.arange(len(sequence.ids))
@@ -159,7 +187,9 @@ def pad(
         option_tokens=tokens.to(device),
         option_places=places.to(device),
         items=sum(sequence.items for sequence in sequences),
-        prefix=prefix,
+        prefix=common,
+        beginning_rows=tensor(map(beginnings.index, distinct)),
+        beginning_of=tensor(map(distinct.index, beginnings)),
         first_row=min((column for _, column in rows), default=width - 1),
     )
 
@@ -211,6 +241,43 @@ def by_length(lengths: Sequence[int], tokens_per_batch: int) -> list[list[int]]:
             real = 0
         groups[-1].append(index)
         real += lengths[index]
+    return groups
+
+
+def by_prompt(sequences: Sequence[TokenSequence], tokens_per_batch: int) -> list[list[int]]:
+    """Indices grouped into batches as by `by_length`, with the answers of a prompt together.
+
+    They are parted only where they exceed a batch. Of padding only what is run counts, each prompt
+    once for all its answers.
+    """
+    prompts: dict[tuple[int, ...], list[int]] = {}
+    for index, sequence in enumerate(sequences):
+        prompts.setdefault(sequence.ids[: sequence.prompt_length], []).append(index)
+
+    def size(indices: Sequence[int]) -> tuple[int, int]:
+        """The longest prompt and the longest answer, in tokens."""
+        rests = (len(sequences[i].ids) - sequences[i].prompt_length for i in indices)
+        return max(sequences[i].prompt_length for i in indices), max(rests)
+
+    units: list[list[int]] = []
+    for indices in prompts.values():
+        most = max(1, tokens_per_batch // sum(size(indices)))
+        units += [indices[at : at + most] for at in range(0, len(indices), most)]
+    groups: list[list[int]] = []
+    count = real = 0  # prompts of the last group, and their tokens without padding
+    for indices in sorted(units, key=lambda indices: (*size(indices), indices)):
+        joined = [*groups[-1], *indices] if groups else indices
+        prompt, rest = size(joined)
+        own = size(indices)[0]
+        tokens = own + sum(len(sequences[i].ids) - own for i in indices)
+        padded = (count + 1) * prompt + len(joined) * rest
+        wasted = padded - (real + tokens)
+        wasteful = real >= ENOUGH_TOKENS and wasted > max(MORE_PASSES, PADDING * padded)
+        if not groups or len(joined) * (prompt + rest) > tokens_per_batch or wasteful:
+            groups.append([])
+            count = real = 0
+        groups[-1] += indices
+        count, real = count + 1, real + tokens
     return groups
 
 

@@ -45,7 +45,7 @@ class SteeringMask:
 
     first: int  # the first token column that has to be run
     chosen: Bool[Tensor, "batch tail *span"]  # True at steered tokens, from that column on
-    alike: bool  # the common prefix is steered equally in all sequences of the batch
+    alike: bool  # each beginning is steered equally in all sequences that have it
 
     @staticmethod
     def of(
@@ -55,7 +55,7 @@ class SteeringMask:
         anywhere = chosen.any(dim=2) if chosen.ndim > 2 else chosen
         first = first_column(batch, anywhere) if in_time else 0
         begin = chosen[:, : batch.prefix]
-        alike = bool((begin == begin[:1]).all())
+        alike = bool((begin == batch.per_row(begin[batch.beginning_rows])).all())
         return SteeringMask(first, chosen[:, first:], alike)
 
 

@@ -1,7 +1,8 @@
 """Recordings: the stored results of one pass, for any number of replays (`oocr.engine.replay`).
 
-Texts that begin alike (a chat template's system message) have their common beginning run once. Such
-a batch is padded after it instead of before, which changes no token's position or context.
+Texts that begin alike (a chat template's system message, one question with several answers) have
+their common beginning run once. Such a batch is padded after it instead of before, which changes no
+token's position or context.
 """
 
 from __future__ import annotations
@@ -29,6 +30,9 @@ CACHE_NAMES = ("past_key_values", "past_key_value", "layer_past")
 
 LEAST_PREFIX = 8
 """Least length of a common prefix that gets a pass of its own."""
+
+ONE_PASS = 24
+"""Tokens that take about as long as one more pass over the weights."""
 
 WINDOWS = ("sliding_window", "attention_chunk_size", "window_size")
 """Names of the limit on attention's distance in configurations."""
@@ -83,13 +87,34 @@ def cache_name(model: LanguageModel, index: int) -> str:
 
 
 def batch_of(model: LanguageModel, sequences: Sequence[TokenSequence]) -> Batch:
-    """Sequences as a batch for this model, padded so that a common prefix is recorded once."""
-    prefix = common_prefix(sequences)
-    width = max(len(sequence.ids) for sequence in sequences)
-    # Windows count columns, padding too.
-    if prefix < LEAST_PREFIX or width > _window(model) or not (model.replays and model.reuses_keys):
-        prefix = 0
-    return pad(sequences, model.pad_id, model.device, prefix=prefix)
+    """Sequences as a batch for this model, padded so that common beginnings are recorded once."""
+    if not (model.replays and model.reuses_keys):
+        return pad(sequences, model.pad_id, model.device)
+    starts = beginnings(sequences, _window(model))
+    return pad(sequences, model.pad_id, model.device, prefix=starts)
+
+
+def beginnings(sequences: Sequence[TokenSequence], window: float = float("inf")) -> list[int]:
+    """How many tokens of each sequence are its beginning, which is recorded once.
+
+    That is the beginning of all; or each prompt but for its last token, where that leaves clearly
+    fewer tokens to run. A batch is not wider than `window`, which counts padding too.
+    """
+    common, width = common_prefix(sequences), max(len(sequence.ids) for sequence in sequences)
+    starts = [common if common >= LEAST_PREFIX and width <= window else 0] * len(sequences)
+    prompts = [sequence.prompt_length - 1 for sequence in sequences]
+    tokens, columns = tokens_run(sequences, prompts)
+    if columns <= window and tokens + ONE_PASS < tokens_run(sequences, starts)[0]:
+        return prompts
+    return starts
+
+
+def tokens_run(sequences: Sequence[TokenSequence], starts: Sequence[int]) -> tuple[int, int]:
+    """Tokens that are run, padding too, and columns, if beginnings up to `starts` are shared."""
+    pairs = list(zip(sequences, starts, strict=True))
+    beginnings = {sequence.ids[:start] for sequence, start in pairs}
+    common, rest = max(starts), max(len(sequence.ids) - start for sequence, start in pairs)
+    return len(beginnings) * common + len(sequences) * rest, common + rest
 
 
 def common_prefix(sequences: Sequence[TokenSequence]) -> int:
@@ -132,14 +157,14 @@ def record(
     batch = batch.to(model.device)
     cache = cache and model.replays and model.reuses_keys
     blocks, lowest, at = model.anatomy.blocks, min(starts), batch.prefix
-    shared = at > 0 and batch.size > 1 and reuses_keys(model)
+    shared = batch.saved > 0 and reuses_keys(model)
     past = DynamicCache() if cache or shared else None  # no config: full length in every block
     run = partial(_pass, model, batch, starts, stop, hollow, past)
     causal = remembered(partial(_causal_mask, batch))  # blocks share it
     if shared:
-        beginning = run(slice(0, 1), slice(0, at))
+        beginning = run(batch.beginning_rows, slice(0, at))
         assert past is not None
-        past.batch_repeat_interleave(batch.size)
+        past.batch_select_indices(batch.beginning_of)
         mask = remembered(partial(_joined_mask, batch, causal))
         passed = _joined(beginning, run(slice(None), slice(at, None)), batch, mask)
     else:
@@ -172,7 +197,7 @@ def _pass(
     stop: int | None,
     hollow: int | None,
     past: Any,
-    rows: slice,
+    rows: slice | Tensor,
     columns: slice,
 ) -> Recording:
     """Run some sequences' tokens, after those that `past` holds."""
@@ -248,9 +273,9 @@ JoinedMask = Callable[[Any, Any], Tensor]
 
 
 def _joined(beginning: Recording, rest: Recording, batch: Batch, mask: JoinedMask) -> Recording:
-    """Two recordings, of the common prefix and of the rest, joined into one."""
+    """Two recordings, of the beginnings and of the rest, joined into one."""
     inputs = {
-        index: torch.cat([first.expand(batch.size, -1, -1), rest.inputs[index]], dim=1)
+        index: torch.cat([batch.per_row(first), rest.inputs[index]], dim=1)
         for index, first in beginning.inputs.items()
     }
     calls = {
@@ -268,12 +293,14 @@ def _joined(beginning: Recording, rest: Recording, batch: Batch, mask: JoinedMas
 def _joined_mask(
     batch: Batch, causal: Callable[[int, int | None], Tensor], first: Any, rest: Any
 ) -> Tensor:
-    """An attention mask for all tokens, from the masks for the common prefix and for the rest."""
+    """An attention mask for all tokens, from the masks for the beginnings and for the rest."""
     at, width = batch.prefix, batch.ids.shape[1]
     rest = causal(at, None) if rest is None else rest
     first = causal(0, at) if first is None else first
     if first.dtype != rest.dtype:  # one says which, the other how much to add
         first, rest = _additive(first), _additive(rest)
+    if len(first) == len(batch.beginning_rows) and len(rest) == batch.size:
+        first = batch.per_row(first)
     nothing = False if rest.dtype == torch.bool else torch.finfo(rest.dtype).min
     whole: Tensor = rest.new_full((*rest.shape[:2], width, width), nothing)
     whole[:, :, :at, :at] = first
@@ -282,12 +309,12 @@ def _joined_mask(
 
 
 def _along_tokens(first: Any, rest: Any, batch: Batch) -> Any:
-    """An argument for all tokens, from the arguments for the common prefix and for the rest."""
+    """An argument for all tokens, from the arguments for the beginnings and for the rest."""
     at, width = batch.prefix, batch.ids.shape[1]
     if isinstance(rest, tuple):
         return tuple(_along_tokens(a, b, batch) for a, b in zip(first, rest, strict=True))
     if isinstance(rest, Tensor) and rest.ndim >= 2 and rest.shape[1] == width - at:
-        return torch.cat([first.expand(rest.shape[0], *first.shape[1:]), rest], dim=1)
+        return torch.cat([batch.per_row(first) if len(rest) == batch.size else first, rest], dim=1)
     return rest
 
 

@@ -20,7 +20,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from oocr.data.batches import Batch
-from oocr.engine.recording import Recording, cache_name
+from oocr.engine.recording import ONE_PASS, Recording, cache_name
 from oocr.models.language_model import LanguageModel
 from oocr.models.matmul import frozen_products
 from oocr.steering.call_positions import prompt_known
@@ -33,9 +33,6 @@ WIDE = 4
 """Arms ride on the token axis while their tokens are at most so many times a sequence's: attention
 to one another is computed and masked away, which is cheap only for few.
 """
-
-LEAST_SAVED = 24
-"""Tokens of a common beginning, behind a recorded one, that are worth a pass of their own."""
 
 VIEWS = 4
 """Views of a recording's call arguments that are kept."""
@@ -58,7 +55,7 @@ def replay(
 
     `hidden` is the input of block `start`, [arm * batch, …] for several arms; tokens before `first`
     come from the recording; output is wanted from column `keep` on (None: `first`). `alike`: an
-    arm's sequences have the same first `recording.batch.prefix` tokens of `hidden`.
+    arm's sequences that share a beginning have the same `hidden` there.
     """
     end = model.n_blocks if stop is None else stop
     keep = first if keep is None else keep
@@ -75,9 +72,9 @@ def replay(
         return torch.cat(arms)[:, keep - first :]
     stack = hidden.shape[0] // batch
     at = recording.batch.prefix
-    saved = (batch - 1) * (at - first)  # tokens, for one more pass over the weights
-    if alike and at <= keep and saved > (LEAST_SAVED if first else 0):
-        return _run_shared_prefix_once(model, recording, hidden, start, end, first, keep)
+    saved = recording.batch.saved * (at - first)  # tokens, for one more pass over the weights
+    if alike and at <= keep and saved > (ONE_PASS if first else 0):
+        return _run_beginnings_once(model, recording, hidden, start, end, first, keep)
     if not stacks_along_tokens(stack, first, tail):
         return _run(model, recording, hidden, range(start, end), first, keep, stack, "rows")
     width = hidden.shape[2]
@@ -128,15 +125,17 @@ def stacks_along_tokens(stack: int, first: int, tail: int) -> bool:
 
 
 def _earlier(
-    recording: Recording, first: int, copies: int, index: int, rows: int | None = None
+    recording: Recording, first: int, copies: int, index: int, rows: Tensor | None = None
 ) -> Pair | None:
     """A block's keys and values of the tokens before `first`, for so many copies of the batch.
 
-    Or of its first `rows`.
+    Or of its `rows`.
     """
     if first == 0:
         return None
-    keys, values = (part[:rows, :, :first] for part in recording.keys_values[index])
+    keys, values = (part[:, :, :first] for part in recording.keys_values[index])
+    if rows is not None:
+        keys, values = (part.index_select(0, rows.to(part.device)) for part in (keys, values))
     assert keys.shape[2] == first, "fewer columns were recorded"
     if copies > 1:
         keys, values = keys.repeat(copies, 1, 1, 1), values.repeat(copies, 1, 1, 1)
@@ -170,7 +169,7 @@ def _run_whole(model: LanguageModel, recording: Recording, hidden: Tensor, block
     return hidden
 
 
-def _run_shared_prefix_once(
+def _run_beginnings_once(
     model: LanguageModel,
     recording: Recording,
     hidden: Tensor,
@@ -179,18 +178,21 @@ def _run_shared_prefix_once(
     first: int,
     keep: int,
 ) -> Tensor:
-    """All blocks, once for the shared prefix of each arm, then for the rest of each sequence."""
-    at, batch = recording.batch.prefix, recording.batch.size
+    """All blocks, once for each beginning of each arm, then for the rest of each sequence."""
+    at, batch, rows = recording.batch.prefix, recording.batch.size, recording.batch.beginning_rows
     stack = hidden.shape[0] // batch
-    begin = hidden.reshape(stack, batch, *hidden.shape[1:])[:, 0, : at - first]
+    of_row = recording.batch.beginning_of
+    of_row = torch.cat([of_row + arm * len(rows) for arm in range(stack)])
+    begin = hidden.reshape(stack, batch, *hidden.shape[1:])[:, :, : at - first]
+    begin = begin.index_select(1, rows.to(begin.device)).flatten(0, 1)
     rest = hidden[:, at - first :]
     head, tail = _view(recording, first, stack, "rows", at), _view(recording, at, stack, "rows")
     for index in range(start, end):
         last = index == end - 1
-        prefix = BlockKeys(_earlier(recording, first, stack, index, rows=1), only=last)
+        prefix = BlockKeys(_earlier(recording, first, stack, index, rows), only=last)
         with suppress(PassEnded):
             begin = call_block(model, index, begin, head.of(index), prefix)
-        old = tuple(part.repeat_interleave(batch, dim=0) for part in prefix.seen)
+        old = tuple(part.index_select(0, of_row.to(part.device)) for part in prefix.seen)
         skip = keep - at if last else 0
         rest = _block(model, index, rest, tail, (old[0], old[1]), skip)
     return rest
@@ -279,7 +281,7 @@ def _view(
 class _View:
     """Blocks' arguments for the tokens from `first` on, of so many stacked arms.
 
-    With an `end`: for the tokens from `first` to `end` of the first sequence of each arm. Blocks
+    With an `end`: for the tokens from `first` to `end` of the beginnings of each arm. Blocks
     share most tensors (masks, rotary tables), so each is cut and repeated once.
     """
 
@@ -336,7 +338,7 @@ class _View:
         if value.shape[0] != size or size == 1:
             return value
         if self.end is not None:
-            value = value[:1]
+            value = value.index_select(0, self.recording.batch.beginning_rows.to(value.device))
         if self.layout == "tokens" or self.stack == 1:
             return value
         return value.repeat(self.stack, *[1] * (value.ndim - 1))

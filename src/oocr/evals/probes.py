@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from oocr.data.batches import Batch, TokenSequence, by_length
+from oocr.data.batches import Batch, TokenSequence, by_prompt
 from oocr.data.check_rows import Row, check_rows
 from oocr.data.examples import Example, FreeTextExample
 from oocr.data.tokens import RowTokens
@@ -123,8 +123,7 @@ class Probes:
         # Whole-text sequences apart: they need the full vocabulary, the others a few rows of it.
         for whole in (False, True):
             indices = [i for i, owners in enumerate(owners_of) if (owners[0][1] >= 0) is whole]
-            lengths = [len(lines[i].ids) for i in indices]
-            batches = by_length(lengths, TOKENS_PER_BATCH) if indices else []
+            batches = by_prompt([lines[i] for i in indices], TOKENS_PER_BATCH)
             groups += [[indices[i] for i in batch] for batch in batches]
         shared = RecordingCache(tiers(model.device)) if shared is None else shared
         known = frozenset(starts)

@@ -11,6 +11,7 @@ from oocr.data.batches import Batch, pad, training_lines
 from oocr.data.examples import Example, prompt_text
 from oocr.data.tokens import RowTokens
 from oocr.engine import memory
+from oocr.engine.recording import beginnings
 from oocr.engine.recording_cache import RecordingCache, Tier
 from oocr.engine.replay import stacks_along_tokens
 from oocr.engine.trainable import tail_tokens
@@ -111,7 +112,9 @@ class RunSample:
             if choices:
                 empty = RecordingCache([Tier(0)])
                 probes = Probes.of(self.model, choices, empty, rows=self.rows)  # type: ignore[arg-type]
-                batches += [pad([probes.lines[i] for i in group], 0) for group in probes.groups]
+                for group in probes.groups:
+                    lines = [probes.lines[i] for i in group]
+                    batches.append(pad(lines, 0, prefix=beginnings(lines)))
             if task.stop:
                 lines = training_lines(self.rows, task.stop, task.loss)
                 batches += [pad(sequences, 0) for sequences in stop_groups(lines)]

@@ -340,7 +340,10 @@ def pass_over(batch: Batch, shape: ModelSize, plan: ArmPlan | None = None) -> Fl
     start, spec = (0, None) if plan is None else (plan.start, plan.spec)
     blocks, width = shape.n_blocks - start, int(batch.ids.shape[1])
     per_token = 2 * shape.block + 2 * shape.attended * width
-    flops = float(blocks * tail_tokens(batch, spec) * per_token)
+    tokens = tail_tokens(batch, spec)
+    shared = batch.prefix - (width - tokens // batch.size)  # columns that are run of beginnings
+    tokens -= max(0, batch.saved * shared)
+    flops = float(blocks * tokens * per_token)
     read = blocks * shape.block * shape.item
     if plan is not None and len(batch.target_ids):
         flops += 2 * len(batch.rows) * shape.vocab * shape.d_model
