@@ -126,7 +126,7 @@ def variants(runs: Sequence[KeptRun]) -> list[tuple[str, KeptRun]]:
 
     runs = sorted(runs, key=place)
     words = [", ".join(_words(name, run.settings[name]) for name in differ) for run in runs]
-    for more in ([_counts(run) for run in runs], [run.id for run in runs]):
+    for more in ([counts_of(run) for run in runs], [run.id for run in runs]):
         if len(set(more)) > 1:
             words = [
                 text if words.count(text) == 1 else ", ".join(filter(None, (text, added)))
@@ -135,7 +135,7 @@ def variants(runs: Sequence[KeptRun]) -> list[tuple[str, KeptRun]]:
     return list(zip(words, runs, strict=True))
 
 
-def _counts(run: KeptRun) -> str:
+def counts_of(run: KeptRun) -> str:
     """How many members and seeds a run has."""
     counts = ((run.members, "member"), (run.seeds, "seed"))
     return " × ".join(f"{count} {noun}{'s' * (count != 1)}" for count, noun in counts)

@@ -206,6 +206,20 @@ def test_a_study_of_fewer_functions_has_lines_for_its_own_claims_only() -> None:
     ]
 
 
+def test_what_few_training_rows_do_stands_in_one_sentence() -> None:
+    runs = [
+        run("functions", LARGE, claim("vector-out-of-context", value), settings=settings, id=id)
+        for id, value, settings in (
+            ("a", 0.71, {"form": "raw", "rows": 2}),
+            ("b", 0.79, {"form": "raw", "rows": 160}),
+            ("c", 0.5, {"form": "chat", "rows": 160}),
+        )
+    ]
+    (line,) = [line for line in in_short(runs).splitlines() if "How many rows" in line]
+    assert "0.71 [0.64, 0.76] with 2, 0.79 [0.72, 0.84] with 160; untouched 0.26." in line
+    assert "How many rows" not in in_short(runs[1:])
+
+
 def test_two_precisions_of_a_run_stand_side_by_side() -> None:
     claims = claim("vector-out-of-context", 0.713), claim("adapter-out-of-context", 0.554)
     near, far = claim("vector-out-of-context", 0.702), claim("adapter-out-of-context", 0.354)
