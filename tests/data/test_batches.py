@@ -170,12 +170,13 @@ def test_a_batch_of_prompts_has_each_beginning_once() -> None:
         TokenSequence((1, 2, 3, 8, 7), 3, {"s": (0,)}, items=1),
         TokenSequence((4, 5, 6), 2, {"s": (1,)}, items=1),
     ]
-    batch = pad(lines, 0, prefix=[line.prompt_length - 1 for line in lines])
+    batch = pad(lines, 0, prompts=[line.prompt_length - 1 for line in lines])
     assert batch.ids.tolist() == [[1, 2, 0, 3, 9], [1, 2, 3, 8, 7], [0, 4, 0, 5, 6]]
     assert batch.positions.tolist() == [[0, 1, 0, 2, 3], [0, 1, 2, 3, 4], [0, 0, 0, 1, 2]]
     assert batch.spans["s"].nonzero().tolist() == [[0, 0], [1, 0], [2, 3]]
-    assert (batch.prefix, batch.beginning_rows.tolist(), batch.saved) == (2, [0, 2], 1)
-    assert batch.beginning_of.tolist() == [0, 0, 1]
+    assert (batch.prefix, batch.saved(), batch.saved(1), batch.saved(2)) == (2, 2, 1, 0)
+    (shared,) = batch.shared
+    assert (shared.rows.tolist(), shared.of_row.tolist()) == ([0, 2], [0, 0, 1])
 
 
 def test_pad_puts_tensors_on_the_device_asked_for() -> None:

@@ -53,9 +53,14 @@ def sharing() -> list[TokenSequence]:
 
 def to_the_right(sequences: Sequence[TokenSequence]) -> Batch:
     """Padded behind the text, as trainers do it."""
-    return replace(
-        pad(sequences, 0, prefix=max(len(sequence.ids) for sequence in sequences)), prefix=0
-    )
+    lengths = [len(sequence.ids) for sequence in sequences]
+    filled = [
+        replace(sequence, ids=(*sequence.ids, *[0] * (max(lengths) - length)))
+        for sequence, length in zip(sequences, lengths, strict=True)
+    ]
+    batch = pad(filled, 0)
+    mask = torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]
+    return replace(batch, mask=mask, positions=batch.positions * mask)
 
 
 def expected(
@@ -93,7 +98,7 @@ def shared(sequences: Sequence[TokenSequence]) -> Batch:
     return pad(sequences, 0, prefix=len(BEGINNING))
 
 
-def answered(sequences: Sequence[TokenSequence]) -> Batch:
+def answered(sequences: Sequence[TokenSequence], prefix: int = 0) -> Batch:
     """Each prompt twice, with answers of different lengths; all but its last token is run once."""
     both = list(sequences)
     for index, sequence in enumerate(sequences):
@@ -102,7 +107,7 @@ def answered(sequences: Sequence[TokenSequence]) -> Batch:
         other = TokenSequence(ids, size, dict(sequence.spans), items=1)
         other.targets.extend((size - 1 + at, 7 + at, 1.0) for at in range(4))
         both.append(other)
-    return pad(both, 0, prefix=[sequence.prompt_length - 1 for sequence in both])
+    return pad(both, 0, prefix=prefix, prompts=[line.prompt_length - 1 for line in both])
 
 
 LAYOUTS: dict[str, Callable[[], Batch]] = {
@@ -110,6 +115,7 @@ LAYOUTS: dict[str, Callable[[], Batch]] = {
     "right": lambda: to_the_right(ragged()),
     "begins alike": lambda: shared(sharing()),
     "answers of prompts": lambda: answered(ragged()),
+    "answers of prompts that begin alike": lambda: answered(sharing(), len(BEGINNING)),
 }
 
 

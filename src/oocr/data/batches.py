@@ -11,6 +11,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from oocr.data.examples import Example, Loss
+from oocr.data.layout import SharedColumns, lay_out
 from oocr.data.tokens import EncodedPrompt, RowTokens
 from oocr.errors import InputError
 
@@ -56,7 +57,7 @@ class TokenSequence:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Padded sequences: padding is on the left, or between a beginning that is shared and the rest.
+    """Padded sequences: padding is on the left, and before what sequences do not share.
 
     Attributes:
         mask: True at real tokens.
@@ -66,10 +67,8 @@ class Batch:
         target_rows, target_ids, target_weights: the loss over the whole vocabulary.
         option_rows, option_ids, option_right: the loss among options; -1 pads `option_ids`.
         option_tokens, option_places: all option ids once, and where each option is among them.
-        beginning_rows: of each beginning the first sequence that has it.
-        beginning_of: of each sequence the index of its beginning in `beginning_rows`.
         items: how many examples the batch stands for.
-        prefix: the number of columns of beginnings, which several sequences may share; 0: none.
+        shared: the columns that sequences share, the first ones; those after are each one's own.
         first_row: the first column of `rows` (the last column of all, if there are none).
     """
 
@@ -87,10 +86,8 @@ class Batch:
     option_right: Int[Tensor, " choice"]
     option_tokens: Int[Tensor, " token"]
     option_places: Int[Tensor, "choice option"]
-    beginning_rows: Int[Tensor, " beginning"]
-    beginning_of: Int[Tensor, " batch"]
     items: int
-    prefix: int = 0
+    shared: tuple[SharedColumns, ...] = ()
     first_row: int = 0
 
     @property
@@ -99,15 +96,21 @@ class Batch:
         return int(self.ids.shape[0])
 
     @property
-    def saved(self) -> int:
-        """Sequences whose beginning another one has too."""
-        return self.size - len(self.beginning_rows) if self.prefix else 0
+    def prefix(self) -> int:
+        """The number of columns that sequences share."""
+        return self.shared[-1].end if self.shared else 0
 
-    def per_row(self, values: Tensor) -> Tensor:
-        """Values of each sequence [batch, ...] from those of its beginning [beginning, ...]."""
-        if len(values) == 1:
-            return values.expand(self.size, *values.shape[1:])
-        return values.index_select(0, self.beginning_of.to(values.device))
+    @property
+    def parts(self) -> tuple[SharedColumns, ...]:
+        """All columns: those that are shared, then each sequence's own."""
+        each = torch.arange(self.size, device=self.ids.device)
+        own = SharedColumns(self.prefix, int(self.ids.shape[1]), each, each)
+        return (*self.shared, own)
+
+    def saved(self, first: int = 0) -> int:
+        """Tokens from a column on that need not be run, where each group's are run once."""
+        columns = ((part, part.end - max(first, part.begin)) for part in self.shared)
+        return sum((self.size - len(part.rows)) * max(0, count) for part, count in columns)
 
     def to(self, device: torch.device) -> Batch:
         """The batch on a device; the same object if it is there already."""
@@ -116,7 +119,8 @@ class Batch:
         values = {part.name: getattr(self, part.name) for part in fields(self)}
         moved = {name: part.to(device) for name, part in values.items() if isinstance(part, Tensor)}
         spans = {name: span.to(device) for name, span in self.spans.items()}
-        return Batch(**{**values, **moved, "spans": spans})
+        shared = tuple(part.to(device) for part in self.shared)
+        return Batch(**{**values, **moved, "spans": spans, "shared": shared})
 
 
 def pad(
@@ -124,19 +128,18 @@ def pad(
     pad_id: int,
     device: torch.device | str = "cpu",
     *,
-    prefix: int | Sequence[int] = 0,
+    prefix: int = 0,
+    prompts: Sequence[int] | None = None,
 ) -> Batch:
     """Pad sequences into one batch, on the left, so that last tokens line up.
 
-    `prefix`: how many tokens of each sequence are its beginning, which comes before the padding.
+    `prefix`, `prompts`: how many tokens all sequences share, and then how many each one shares with
+    those that begin alike (see `oocr.data.layout`).
     """
-    starts = [prefix] * len(sequences) if isinstance(prefix, int) else list(prefix)
-    common = max(starts)
-    width = common + max(
-        len(sequence.ids) - start for sequence, start in zip(sequences, starts, strict=True)
-    )
-    beginnings = [sequence.ids[:start] for sequence, start in zip(sequences, starts, strict=True)]
-    distinct = list(dict.fromkeys(beginnings))
+    starts = [[prefix] * len(sequences)] if prefix else []
+    starts += [list(prompts)] if prompts is not None else []
+    layout = lay_out([sequence.ids for sequence in sequences], *starts)
+    width = layout.width
     ids = torch.full((len(sequences), width), pad_id, dtype=torch.long)
     mask = torch.zeros(len(sequences), width, dtype=torch.bool)
     positions = torch.zeros(len(sequences), width, dtype=torch.long)
@@ -146,11 +149,7 @@ def pad(
     rows: dict[tuple[int, int], int] = {}
     targets: list[tuple[int, int, float]] = []
     choices: list[tuple[int, tuple[int, ...], int]] = []
-    for index, (sequence, start) in enumerate(zip(sequences, starts, strict=True)):
-        shift = width - len(sequence.ids)
-        columns = [
-            common - start + at if at < start else shift + at for at in range(len(sequence.ids))
-        ]
+    for index, (sequence, columns) in enumerate(zip(sequences, layout.columns, strict=True)):
         ids[index, columns] = torch.tensor(sequence.ids)
         mask[index, columns] = True
         positions[index, columns] = torch.arange(len(sequence.ids))
@@ -187,9 +186,7 @@ def pad(
         option_tokens=tokens.to(device),
         option_places=places.to(device),
         items=sum(sequence.items for sequence in sequences),
-        prefix=common,
-        beginning_rows=tensor(map(beginnings.index, distinct)),
-        beginning_of=tensor(map(distinct.index, beginnings)),
+        shared=tuple(part.to(torch.device(device)) for part in layout.shared),
         first_row=min((column for _, column in rows), default=width - 1),
     )
 

@@ -45,7 +45,7 @@ class SteeringMask:
 
     first: int  # the first token column that has to be run
     chosen: Bool[Tensor, "batch tail *span"]  # True at steered tokens, from that column on
-    alike: bool  # each beginning is steered equally in all sequences that have it
+    alike: bool  # shared columns are steered equally in all sequences that share them
 
     @staticmethod
     def of(
@@ -54,8 +54,11 @@ class SteeringMask:
         """The mask of a selection; `in_time`: earlier tokens' keys and values are recorded."""
         anywhere = chosen.any(dim=2) if chosen.ndim > 2 else chosen
         first = first_column(batch, anywhere) if in_time else 0
-        begin = chosen[:, : batch.prefix]
-        alike = bool((begin == batch.per_row(begin[batch.beginning_rows])).all())
+        alike = all(
+            bool((mask == part.per_row(mask[part.rows])).all())
+            for part in batch.shared
+            for mask in (chosen[:, part.begin : part.end],)
+        )
         return SteeringMask(first, chosen[:, first:], alike)
 
 

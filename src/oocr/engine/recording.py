@@ -20,6 +20,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from oocr.data.batches import Batch, TokenSequence, pad
+from oocr.data.layout import Layout, lay_out
 from oocr.models.language_model import LanguageModel
 from oocr.models.matmul import frozen_products
 from oocr.steering.call_positions import prompt_known
@@ -87,34 +88,36 @@ def cache_name(model: LanguageModel, index: int) -> str:
 
 
 def batch_of(model: LanguageModel, sequences: Sequence[TokenSequence]) -> Batch:
-    """Sequences as a batch for this model, padded so that common beginnings are recorded once."""
-    if not (model.replays and model.reuses_keys):
-        return pad(sequences, model.pad_id, model.device)
-    starts = beginnings(sequences, _window(model))
-    return pad(sequences, model.pad_id, model.device, prefix=starts)
+    """Sequences as a batch for this model, in which common beginnings are recorded once."""
+    shares = model.replays and model.reuses_keys
+    prefix, prompts = beginnings(sequences, _window(model)) if shares else (0, None)
+    return pad(sequences, model.pad_id, model.device, prefix=prefix, prompts=prompts)
 
 
-def beginnings(sequences: Sequence[TokenSequence], window: float = float("inf")) -> list[int]:
-    """How many tokens of each sequence are its beginning, which is recorded once.
+def beginnings(
+    sequences: Sequence[TokenSequence], window: float = float("inf")
+) -> tuple[int, list[int] | None]:
+    """The beginnings that are recorded once: `prefix` and `prompts` of `pad`.
 
-    That is the beginning of all; or each prompt but for its last token, where that leaves clearly
-    fewer tokens to run. A batch is not wider than `window`, which counts padding too.
+    A long common beginning always is, and each prompt but for its last token where clearly fewer
+    tokens are then run. No batch is wider than `window`, which counts padding too.
     """
-    common, width = common_prefix(sequences), max(len(sequence.ids) for sequence in sequences)
-    starts = [common if common >= LEAST_PREFIX and width <= window else 0] * len(sequences)
+    ids = [sequence.ids for sequence in sequences]
+    common = common_prefix(sequences)
+    if common < LEAST_PREFIX or max(map(len, ids)) > window:
+        common = 0
     prompts = [sequence.prompt_length - 1 for sequence in sequences]
-    tokens, columns = tokens_run(sequences, prompts)
-    if columns <= window and tokens + ONE_PASS < tokens_run(sequences, starts)[0]:
-        return prompts
-    return starts
 
+    def cost(layout: Layout) -> int:
+        return layout.tokens + ONE_PASS * len(layout.shared)
 
-def tokens_run(sequences: Sequence[TokenSequence], starts: Sequence[int]) -> tuple[int, int]:
-    """Tokens that are run, padding too, and columns, if beginnings up to `starts` are shared."""
-    pairs = list(zip(sequences, starts, strict=True))
-    beginnings = {sequence.ids[:start] for sequence, start in pairs}
-    common, rest = max(starts), max(len(sequence.ids) - start for sequence, start in pairs)
-    return len(beginnings) * common + len(sequences) * rest, common + rest
+    best: tuple[int, list[int] | None] = (common, None)
+    least = cost(lay_out(ids, [common] * len(ids)))
+    for prefix in dict.fromkeys((0, common) if min(prompts) >= common else (0,)):
+        layout = lay_out(ids, [prefix] * len(ids), prompts)
+        if layout.width <= window and cost(layout) < least:
+            best, least = (prefix, prompts), cost(layout)
+    return best
 
 
 def common_prefix(sequences: Sequence[TokenSequence]) -> int:
@@ -156,19 +159,21 @@ def record(
 
     batch = batch.to(model.device)
     cache = cache and model.replays and model.reuses_keys
-    blocks, lowest, at = model.anatomy.blocks, min(starts), batch.prefix
-    shared = batch.saved > 0 and reuses_keys(model)
+    blocks, lowest = model.anatomy.blocks, min(starts)
+    shared = batch.saved() > 0 and reuses_keys(model)
     past = DynamicCache() if cache or shared else None  # no config: full length in every block
     run = partial(_pass, model, batch, starts, stop, hollow, past)
     causal = remembered(partial(_causal_mask, batch))  # blocks share it
     if shared:
-        beginning = run(batch.beginning_rows, slice(0, at))
-        assert past is not None
-        past.batch_select_indices(batch.beginning_of)
-        mask = remembered(partial(_joined_mask, batch, causal))
-        passed = _joined(beginning, run(slice(None), slice(at, None)), batch, mask)
+        passed, before = list[Recording](), None
+        for part in batch.parts:
+            if before is not None:
+                _select_rows(past, before.of_row[part.rows])
+            passed.append(run(part.rows, slice(part.begin, part.end)))
+            before = part
+        recording = _joined(passed, batch, remembered(partial(_joined_mask, batch, causal)))
     else:
-        passed = run(slice(None), slice(None))
+        recording = run(slice(None), slice(None))
     keys_values: dict[int, tuple[Tensor, Tensor]] = {}
     if cache and past is not None:
         ends = [end for end in (hollow, stop, len(blocks)) if end is not None]
@@ -185,9 +190,16 @@ def record(
             for name, value in call.items()
             if name not in (*CACHE_NAMES, "use_cache", "cache_position")
         }
-        for index, call in passed.calls.items()
+        for index, call in recording.calls.items()
     }
-    return Recording(batch, passed.inputs, calls, keys_values)
+    return Recording(batch, recording.inputs, calls, keys_values)
+
+
+def _select_rows(past: Any, rows: Tensor) -> None:
+    """Make a cache that of these sequences (of a model on several devices too)."""
+    for layer in past.layers:
+        if layer.keys is not None:
+            layer.batch_select_indices(rows.to(layer.keys.device))
 
 
 def _pass(
@@ -268,54 +280,64 @@ def _hollow(model: LanguageModel, first: int) -> Iterator[None]:
                 vars(block)["forward"] = forward
 
 
-JoinedMask = Callable[[Any, Any], Tensor]
-"""The mask of all tokens, from those of the common beginning and of the rest."""
-
-
-def _joined(beginning: Recording, rest: Recording, batch: Batch, mask: JoinedMask) -> Recording:
-    """Two recordings, of the beginnings and of the rest, joined into one."""
+def _joined(passed: Sequence[Recording], batch: Batch, mask: Callable[..., Tensor]) -> Recording:
+    """Recordings of the parts of a batch's columns joined into one of all columns."""
+    parts = batch.parts
     inputs = {
-        index: torch.cat([batch.per_row(first), rest.inputs[index]], dim=1)
-        for index, first in beginning.inputs.items()
+        index: torch.cat(
+            [
+                part.per_row(recording.inputs[index])
+                for part, recording in zip(parts, passed, strict=True)
+            ],
+            dim=1,
+        )
+        for index in passed[0].inputs
     }
     calls = {
         index: {
-            name: mask(first[name], value)
-            if name == "attention_mask"
-            else _along_tokens(first[name], value, batch)
-            for name, value in rest.calls[index].items()
+            name: join(*(recording.calls[index][name] for recording in passed))
+            for name, join in (
+                (name, mask if name == "attention_mask" else partial(_along_tokens, batch))
+                for name in call
+            )
         }
-        for index, first in beginning.calls.items()
+        for index, call in passed[-1].calls.items()
     }
     return Recording(batch, inputs, calls, {})
 
 
 def _joined_mask(
-    batch: Batch, causal: Callable[[int, int | None], Tensor], first: Any, rest: Any
+    batch: Batch, causal: Callable[[int, int | None], Tensor], *masks: Tensor | None
 ) -> Tensor:
-    """An attention mask for all tokens, from the masks for the beginnings and for the rest."""
-    at, width = batch.prefix, batch.ids.shape[1]
-    rest = causal(at, None) if rest is None else rest
-    first = causal(0, at) if first is None else first
-    if first.dtype != rest.dtype:  # one says which, the other how much to add
-        first, rest = _additive(first), _additive(rest)
-    if len(first) == len(batch.beginning_rows) and len(rest) == batch.size:
-        first = batch.per_row(first)
+    """An attention mask for all columns, from those of the parts; None: the causal one."""
+    known = [
+        causal(part.begin, part.end) if mask is None else mask
+        for part, mask in zip(batch.parts, masks, strict=True)
+    ]
+    if len({mask.dtype for mask in known}) > 1:  # one says which, another how much to add
+        known = [_additive(mask) for mask in known]
+    rest, width = known[-1], int(batch.ids.shape[1])
     nothing = False if rest.dtype == torch.bool else torch.finfo(rest.dtype).min
     whole: Tensor = rest.new_full((*rest.shape[:2], width, width), nothing)
-    whole[:, :, :at, :at] = first
-    whole[:, :, at:] = rest
+    for part, mask in zip(batch.parts, known, strict=True):
+        of_groups = len(mask) == len(part.rows) and len(rest) == batch.size
+        columns = whole[:, :, part.begin : part.end, : part.end]
+        columns.copy_(part.per_row(mask) if of_groups else mask)
     return whole
 
 
-def _along_tokens(first: Any, rest: Any, batch: Batch) -> Any:
-    """An argument for all tokens, from the arguments for the beginnings and for the rest."""
-    at, width = batch.prefix, batch.ids.shape[1]
-    if isinstance(rest, tuple):
-        return tuple(_along_tokens(a, b, batch) for a, b in zip(first, rest, strict=True))
-    if isinstance(rest, Tensor) and rest.ndim >= 2 and rest.shape[1] == width - at:
-        return torch.cat([batch.per_row(first) if len(rest) == batch.size else first, rest], dim=1)
-    return rest
+def _along_tokens(batch: Batch, *values: Any) -> Any:
+    """A block's argument for all columns, from those of the parts."""
+    last, own = values[-1], batch.parts[-1]
+    if isinstance(last, tuple):
+        return tuple(_along_tokens(batch, *parts) for parts in zip(*values, strict=True))
+    if isinstance(last, Tensor) and last.ndim >= 2 and last.shape[1] == own.end - own.begin:
+        if len(last) == batch.size:
+            values = tuple(
+                part.per_row(value) for part, value in zip(batch.parts, values, strict=True)
+            )
+        return torch.cat(values, dim=1)
+    return last
 
 
 def _additive(mask: Tensor) -> Tensor:

@@ -6,13 +6,14 @@ All of this uses only the blocks' arguments, so that no family needs code of its
   token axis: queries attend to the one prefix and to their own arm's tokens.
 - A block whose output is wanted at some last tokens only makes keys and values of all tokens first
   (its cache argument takes them and ends the call), then runs for those last tokens.
-- Texts that begin alike, and alike in every arm, run their beginning once per arm.
+- Texts that begin alike, and alike in every arm, run each beginning once per arm.
 """
 
 from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, Literal
 
 import torch
@@ -34,7 +35,7 @@ WIDE = 4
 to one another is computed and masked away, which is cheap only for few.
 """
 
-VIEWS = 4
+VIEWS = 8
 """Views of a recording's call arguments that are kept."""
 
 Pair = tuple[Tensor, Tensor]
@@ -71,10 +72,10 @@ def replay(
         ]
         return torch.cat(arms)[:, keep - first :]
     stack = hidden.shape[0] // batch
-    at = recording.batch.prefix
-    saved = recording.batch.saved * (at - first)  # tokens, for one more pass over the weights
-    if alike and at <= keep and saved > (ONE_PASS if first else 0):
-        return _run_beginnings_once(model, recording, hidden, start, end, first, keep)
+    saved = recording.batch.saved(first)
+    passes = sum(part.end > first for part in recording.batch.shared)  # more over the weights
+    if alike and recording.batch.prefix <= keep and saved > (ONE_PASS * passes if first else 0):
+        return _run_shared_once(model, recording, hidden, start, end, first, keep)
     if not stacks_along_tokens(stack, first, tail):
         return _run(model, recording, hidden, range(start, end), first, keep, stack, "rows")
     width = hidden.shape[2]
@@ -169,7 +170,7 @@ def _run_whole(model: LanguageModel, recording: Recording, hidden: Tensor, block
     return hidden
 
 
-def _run_beginnings_once(
+def _run_shared_once(
     model: LanguageModel,
     recording: Recording,
     hidden: Tensor,
@@ -178,24 +179,34 @@ def _run_beginnings_once(
     first: int,
     keep: int,
 ) -> Tensor:
-    """All blocks, once for each beginning of each arm, then for the rest of each sequence."""
-    at, batch, rows = recording.batch.prefix, recording.batch.size, recording.batch.beginning_rows
-    stack = hidden.shape[0] // batch
-    of_row = recording.batch.beginning_of
-    of_row = torch.cat([of_row + arm * len(rows) for arm in range(stack)])
-    begin = hidden.reshape(stack, batch, *hidden.shape[1:])[:, :, : at - first]
-    begin = begin.index_select(1, rows.to(begin.device)).flatten(0, 1)
-    rest = hidden[:, at - first :]
-    head, tail = _view(recording, first, stack, "rows", at), _view(recording, at, stack, "rows")
+    """All blocks, once for each group's shared columns of each arm, then for the others."""
+    batch = recording.batch
+    stack = hidden.shape[0] // batch.size
+    by_arm = hidden.reshape(stack, batch.size, *hidden.shape[1:])
+    parts = [part for part in batch.parts if part.end > first]
+    states: list[Tensor] = []
+    views: list[_View] = []
+    for part in parts:
+        begin, own = max(first, part.begin), part is parts[-1]
+        columns = by_arm[:, :, begin - first : part.end - first]
+        states.append(columns.index_select(1, part.rows.to(hidden.device)).flatten(0, 1))
+        views.append(_view(recording, begin, stack, "rows", None if own else part.end))
+    owners = [
+        torch.cat([before.of_row[part.rows] + arm * len(before.rows) for arm in range(stack)])
+        for before, part in pairwise(parts)
+    ]
     for index in range(start, end):
         last = index == end - 1
-        prefix = BlockKeys(_earlier(recording, first, stack, index, rows), only=last)
-        with suppress(PassEnded):
-            begin = call_block(model, index, begin, head.of(index), prefix)
-        old = tuple(part.index_select(0, of_row.to(part.device)) for part in prefix.seen)
-        skip = keep - at if last else 0
-        rest = _block(model, index, rest, tail, (old[0], old[1]), skip)
-    return rest
+        old = _earlier(recording, first, stack, index, parts[0].rows)
+        for place, (view, owner) in enumerate(zip(views, owners, strict=False)):
+            keys = BlockKeys(old, only=last)
+            with suppress(PassEnded):
+                states[place] = call_block(model, index, states[place], view.of(index), keys)
+            seen, values = (part.index_select(0, owner.to(part.device)) for part in keys.seen)
+            old = (seen, values)
+        skip = keep - views[-1].first if last else 0
+        states[-1] = _block(model, index, states[-1], views[-1], old, skip)
+    return states[-1]
 
 
 def _block(
@@ -281,8 +292,8 @@ def _view(
 class _View:
     """Blocks' arguments for the tokens from `first` on, of so many stacked arms.
 
-    With an `end`: for the tokens from `first` to `end` of the beginnings of each arm. Blocks
-    share most tensors (masks, rotary tables), so each is cut and repeated once.
+    With an `end`: for the tokens from `first` to `end`, of the groups of each arm that share them.
+    Blocks share most tensors (masks, rotary tables), so each is cut and repeated once.
     """
 
     recording: Recording
@@ -338,7 +349,8 @@ class _View:
         if value.shape[0] != size or size == 1:
             return value
         if self.end is not None:
-            value = value.index_select(0, self.recording.batch.beginning_rows.to(value.device))
+            rows = next(part.rows for part in self.recording.batch.shared if part.end == self.end)
+            value = value.index_select(0, rows.to(value.device))
         if self.layout == "tokens" or self.stack == 1:
             return value
         return value.repeat(self.stack, *[1] * (value.ndim - 1))

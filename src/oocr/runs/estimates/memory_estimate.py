@@ -114,7 +114,8 @@ class RunSample:
                 probes = Probes.of(self.model, choices, empty, rows=self.rows)  # type: ignore[arg-type]
                 for group in probes.groups:
                     lines = [probes.lines[i] for i in group]
-                    batches.append(pad(lines, 0, prefix=beginnings(lines)))
+                    prefix, prompts = beginnings(lines)
+                    batches.append(pad(lines, 0, prefix=prefix, prompts=prompts))
             if task.stop:
                 lines = training_lines(self.rows, task.stop, task.loss)
                 batches += [pad(sequences, 0) for sequences in stop_groups(lines)]

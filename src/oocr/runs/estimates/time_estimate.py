@@ -341,8 +341,7 @@ def pass_over(batch: Batch, shape: ModelSize, plan: ArmPlan | None = None) -> Fl
     blocks, width = shape.n_blocks - start, int(batch.ids.shape[1])
     per_token = 2 * shape.block + 2 * shape.attended * width
     tokens = tail_tokens(batch, spec)
-    shared = batch.prefix - (width - tokens // batch.size)  # columns that are run of beginnings
-    tokens -= max(0, batch.saved * shared)
+    tokens -= batch.saved(first=width - tokens // batch.size)
     flops = float(blocks * tokens * per_token)
     read = blocks * shape.block * shape.item
     if plan is not None and len(batch.target_ids):
