@@ -164,7 +164,8 @@ def _extent(run: KeptRun) -> tuple[int, int]:
 def all_but_rows(run: KeptRun) -> str:
     """What is the same in runs that differ in their training rows only."""
     settings = {name: value for name, value in run.settings.items() if name != "rows"}
-    return repr((run.task, run.model, sorted(settings.items()), run.seeds, run.members))
+    tried = sorted({(point.method, point.layer, point.learning_rate) for point in run.chosen})
+    return repr((run.task, run.model, sorted(settings.items()), tried, run.seeds, run.members))
 
 
 def training_rows(run: KeptRun) -> int:

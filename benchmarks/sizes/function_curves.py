@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from benchmarks.sizes.arrange import (
@@ -49,6 +50,11 @@ def has_layers(run: KeptRun) -> bool:
     return any(curve.kind == "layer" for curve in run.curves)
 
 
+def _short(row: Row) -> str:
+    """A row's label in a panel's title: "8 × 3" for eight members and three seeds."""
+    return re.sub(r"(\d+) members? × (\d+) seeds?", r"\1 × \2", row.label)
+
+
 def _facets(rows: Sequence[Row]) -> dict[str, str]:
     """Facets whose curves are drawn, and their colours: the same in all panels."""
     names = dict.fromkeys(
@@ -81,7 +87,7 @@ def _by_layer(row: Row) -> list[Panel]:
         lines,
         "block",
         "share right" if tested else "validation score",
-        title=f"{row.label}: by block",
+        title=f"{_short(row)}: by block",
         span=2,
         height=_HEIGHT,
         ticks=ticks,
@@ -102,7 +108,7 @@ def _by_step(row: Row, facets: dict[str, str]) -> list[Panel]:
                 name = _OUTPUTS if trained else curve.facet
                 lines.append(_line(curve, arm, facets[name], name, dash="dash" * trained))
         if lines:
-            title = f"{row.label}: {arm.label}"
+            title = f"{_short(row)}: {arm.label}"
             panels.append(
                 lines_panel(
                     lines,

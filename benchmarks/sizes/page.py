@@ -51,7 +51,8 @@ _CURVES = """## The curves of Functions
 
 By block: the score of arms at each block, each with its own best rate and steps; the grey line is
 the untouched model. Along training: the trained skill (outputs for inputs that were not trained,
-dashed) beside what was never trained. By rows: runs that differ in their training rows only.
+dashed) beside what was never trained. By rows: runs that differ in their training rows only. In
+titles "8 × 3" means eight functions and three seeds.
 """
 
 

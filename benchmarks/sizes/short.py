@@ -7,17 +7,15 @@ from collections.abc import Sequence
 
 from benchmarks.sizes.arrange import (
     Row,
-    all_but_rows,
     claim_of,
-    counts_of,
     highest_null,
     in_nats,
     main_runs,
     rows_of_task,
     size_of,
-    training_rows,
 )
 from benchmarks.sizes.records import MEMBER, KeptRun
+from benchmarks.sizes.studies import by_block, by_rows
 from benchmarks.sizes.tables import code
 from oocr.charts.pieces import interval_text, number
 from oocr.claims.records import Claim
@@ -61,15 +59,12 @@ _STORIES = (
 )
 """Task, claim, and the words before its numbers."""
 
-_BY_ROWS = "vector-out-of-context"
-"""The claim whose numbers are given by training rows."""
-
 _MOST = 4
 
 
 def in_short(runs: Sequence[KeptRun]) -> str:
     """Verdicts by size, then up to four claims that hold at some size, with all their numbers,
-    and what few training rows do.
+    and what studies of blocks and training rows show.
 
     Where the claim does not hold the verdict stands beside the number. Of several runs of a model
     those with most members and seeds are used.
@@ -85,33 +80,8 @@ def in_short(runs: Sequence[KeptRun]) -> str:
         shown = any(claim.verdict in ("holds", "holds in part") for _, claim in judged)
         if shown and len(lines) <= _MOST:
             lines.append(f"{words}: {_numbers(judged)}{_example(rows, id)}")
-    lines += by_rows(runs)
+    lines += [*by_block(runs), *by_rows(runs)]
     return "\n".join(["## In short\n", *(f"- {line}" for line in lines), ""])
-
-
-def by_rows(runs: Sequence[KeptRun]) -> list[str]:
-    """What a vector does by its training rows, of runs that differ in nothing else; or nothing."""
-    groups: dict[str, list[KeptRun]] = {}
-    for run in sorted(runs, key=training_rows):
-        if training_rows(run):
-            groups.setdefault(all_but_rows(run), []).append(run)
-    lines = []
-    for group in groups.values():
-        claims = [(training_rows(run), claim_of(run, _BY_ROWS)) for run in group]
-        judged = [(rows, claim) for rows, claim in claims if claim is not None]
-        if len(judged) < 2:
-            continue
-        numbers = [
-            f"{interval_text(claim.found.value, claim.found.low, claim.found.high)} with {rows:,}"
-            for rows, claim in judged
-        ]
-        run, untouched = group[0], judged[0][1].base
-        lines.append(
-            f"**How many rows.** {run.task.capitalize()} at {size_of(run.model, run.parameters)}, "
-            f"out of context, by the rows that one vector was trained on ({counts_of(run)}): "
-            f"{', '.join(numbers)}; untouched {number(untouched)}."
-        )
-    return lines
 
 
 def _example(rows: Sequence[Row], id: str) -> str:

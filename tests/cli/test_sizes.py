@@ -13,7 +13,7 @@ from benchmarks.sizes.failures import missing_part
 from benchmarks.sizes.figures import figures
 from benchmarks.sizes.opening import opening
 from benchmarks.sizes.page import page
-from benchmarks.sizes.records import MEMBER, KeptRun, Machine, Score, Sentence
+from benchmarks.sizes.records import MEMBER, Curve, KeptRun, Machine, Score, Sentence
 from benchmarks.sizes.short import in_short
 
 from oocr.charts.pieces import interval_text
@@ -218,6 +218,15 @@ def test_what_few_training_rows_do_stands_in_one_sentence() -> None:
     (line,) = [line for line in in_short(runs).splitlines() if "How many rows" in line]
     assert "0.71 [0.64, 0.76] with 2, 0.79 [0.72, 0.84] with 160; untouched 0.26." in line
     assert "How many rows" not in in_short(runs[1:])
+
+
+def test_a_study_of_blocks_stands_in_one_sentence() -> None:
+    fields = {"kind": "layer", "method": "vector", "x": (1, 24), "value": (0.71, 0.32)}
+    curves = tuple(Curve(**fields, part="probes", facet=facet) for facet in ("", "class"))
+    study = run("functions", LARGE, claim("vector-out-of-context", 0.79), curves=curves)
+    (line,) = [line for line in in_short([study]).splitlines() if "At which block" in line]
+    assert "by the block (of 28)" in line
+    assert "0.71 at 1, 0.32 at 24; untouched 0.26." in line
 
 
 def test_two_precisions_of_a_run_stand_side_by_side() -> None:
