@@ -271,7 +271,8 @@ class _SteeringTest:
     def replays(self) -> tuple[float, float]:
         """From a later token (time), and from the first (depth), two arms side by side.
 
-        Where a family's blocks hand more than the stream to one another (Gemma-4's shared keys and
+        Also from the first with beginnings that several sequences share, if keys are reused. Where
+        a family's blocks hand more than the stream to one another (Gemma-4's shared keys and
         values), a replay from block 0 may spoil the recording for those after it: so one comes
         between.
         """
@@ -285,7 +286,21 @@ class _SteeringTest:
             expected = plain_rows(self.model, self.batch, vector)
             for rows in final_rows(model, recording, [vector, vector]):
                 worst = max(worst, self._off(rows, expected))
+        if model.reuses_keys:
+            worst = max(worst, self._shared(model))
         return worst, self.rounding
+
+    def _shared(self, model: LanguageModel) -> float:
+        """The error where each sequence comes twice, with different last tokens."""
+        others = [replace(line, ids=(*line.ids[:-1], line.ids[0])) for line in self.sequences]
+        sequences = [*self.sequences, *others]
+        starts = [sequence.prompt_length - 1 for sequence in sequences]
+        batch = pad(sequences, model.pad_id, model.device, prompts=starts)
+        vector = self._vector("all")
+        plain = pad(sequences, model.pad_id, model.device)
+        expected = plain_rows(self.model, plain, vector)
+        recording = record(model, batch, [self.layer + 1])
+        return max(self._off(rows, expected) for rows in final_rows(model, recording, [vector] * 2))
 
     def mlp(self) -> tuple[float, float]:
         """A vector at the MLP's output: the block is run apart, beside the hooked model."""
