@@ -90,11 +90,11 @@ def cache_name(model: LanguageModel, index: int) -> str:
 def batch_of(model: LanguageModel, sequences: Sequence[TokenSequence]) -> Batch:
     """Sequences as a batch for this model, in which common beginnings are recorded once."""
     shares = model.replays and model.reuses_keys
-    prefix, prompts = beginnings(sequences, _window(model)) if shares else (0, None)
+    prefix, prompts = shared_beginnings(sequences, _window(model)) if shares else (0, None)
     return pad(sequences, model.pad_id, model.device, prefix=prefix, prompts=prompts)
 
 
-def beginnings(
+def shared_beginnings(
     sequences: Sequence[TokenSequence], window: float = float("inf")
 ) -> tuple[int, list[int] | None]:
     """The beginnings that are recorded once: `prefix` and `prompts` of `pad`.
@@ -295,11 +295,9 @@ def _joined(passed: Sequence[Recording], batch: Batch, mask: Callable[..., Tenso
     }
     calls = {
         index: {
-            name: join(*(recording.calls[index][name] for recording in passed))
-            for name, join in (
-                (name, mask if name == "attention_mask" else partial(_along_tokens, batch))
-                for name in call
-            )
+            name: mask(*values) if name == "attention_mask" else _along_tokens(batch, *values)
+            for name in call
+            for values in ([recording.calls[index][name] for recording in passed],)
         }
         for index, call in passed[-1].calls.items()
     }

@@ -11,7 +11,7 @@ from oocr.data.batches import Batch, pad, training_lines
 from oocr.data.examples import Example, prompt_text
 from oocr.data.tokens import RowTokens
 from oocr.engine import memory
-from oocr.engine.recording import beginnings
+from oocr.engine.recording import shared_beginnings
 from oocr.engine.recording_cache import RecordingCache, Tier
 from oocr.engine.replay import stacks_along_tokens
 from oocr.engine.trainable import tail_tokens
@@ -114,7 +114,7 @@ class RunSample:
                 probes = Probes.of(self.model, choices, empty, rows=self.rows)  # type: ignore[arg-type]
                 for group in probes.groups:
                     lines = [probes.lines[i] for i in group]
-                    prefix, prompts = beginnings(lines)
+                    prefix, prompts = shared_beginnings(lines)
                     batches.append(pad(lines, 0, prefix=prefix, prompts=prompts))
             if task.stop:
                 lines = training_lines(self.rows, task.stop, task.loss)
