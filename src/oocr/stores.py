@@ -156,12 +156,12 @@ class UrlStore:
         return []
 
     def find(self, pattern: str) -> list[str]:
-        def found() -> list[str]:
+        def matching() -> list[str]:
             self.files.invalidate_cache(self.path)
             return sorted(self.files.glob(f"{self.path}/{pattern}"))
 
         with suppress(FileNotFoundError):
-            return [path.removeprefix(f"{self.path}/") for path in self._asked(found)]
+            return [path.removeprefix(f"{self.path}/") for path in self._asked(matching)]
         return []
 
     def read(self, name: str) -> bytes:

@@ -52,10 +52,10 @@ class _Measured(Record):
     def _facts(self) -> dict[str, object]:
         """Rows of a notebook's table."""
         facts: dict[str, object] = {"id": self.id}
-        if (found := self.found) is not None:
-            ends = f"[{found.low:.3g}, {found.high:.3g}]"
-            interval = "(no interval)" if found.low == found.high else ends
-            facts["found"] = f"{found.value:.3g} {interval}, {found.n}"
+        if (estimate := self.found) is not None:
+            ends = f"[{estimate.low:.3g}, {estimate.high:.3g}]"
+            interval = "(no interval)" if estimate.low == estimate.high else ends
+            facts["found"] = f"{estimate.value:.3g} {interval}, {estimate.n}"
         facts |= {} if self.base is None else {"untouched model": f"{self.base:.3g}"}
         facts |= {null.name: f"{null.value:.3g}" for null in self.nulls}
         return facts if self.ceiling is None else {**facts, "ceiling": f"{self.ceiling:.3g}"}

@@ -256,10 +256,10 @@ def if_recalled(other_rule: Rule, recall: str, least: float) -> Rule:
 
     def short(findings: Findings) -> str:
         """Why nothing is judged; "" if it is."""
-        found = findings.get(recall)
-        if found is not None and at_least(found.found.value, least):
+        recalled = findings.get(recall)
+        if recalled is not None and at_least(recalled.found.value, least):
             return ""
-        share = "not measured" if found is None else f"{found.found.value:.2f}"
+        share = "not measured" if recalled is None else f"{recalled.found.value:.2f}"
         return f"the premises are not recalled ({share}; needed: {least:g})"
 
     def judge(finding: Finding, findings: Findings) -> Verdict:

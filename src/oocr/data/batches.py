@@ -104,8 +104,8 @@ class Batch:
     def parts(self) -> tuple[SharedColumns, ...]:
         """All columns: those that are shared, then each sequence's own."""
         each = torch.arange(self.size, device=self.ids.device)
-        own = SharedColumns(self.prefix, int(self.ids.shape[1]), each, each)
-        return (*self.shared, own)
+        unshared = SharedColumns(self.prefix, int(self.ids.shape[1]), each, each)
+        return (*self.shared, unshared)
 
     def saved(self, first: int = 0) -> int:
         """Tokens from a column on that need not be run, where each group's are run once."""
@@ -265,8 +265,8 @@ def by_prompt(sequences: Sequence[TokenSequence], tokens_per_batch: int) -> list
     for indices in sorted(units, key=lambda indices: (*size(indices), indices)):
         joined = [*groups[-1], *indices] if groups else indices
         prompt, rest = size(joined)
-        own = size(indices)[0]
-        tokens = own + sum(len(sequences[i].ids) - own for i in indices)
+        length = size(indices)[0]
+        tokens = length + sum(len(sequences[i].ids) - length for i in indices)
         padded = (count + 1) * prompt + len(joined) * rest
         wasted = padded - (real + tokens)
         wasteful = real >= ENOUGH_TOKENS and wasted > max(MORE_PASSES, PADDING * padded)

@@ -326,10 +326,10 @@ def _joined_mask(
 
 def _along_tokens(batch: Batch, *values: Any) -> Any:
     """A block's argument for all columns, from those of the parts."""
-    last, own = values[-1], batch.parts[-1]
+    last, width = values[-1], int(batch.ids.shape[1]) - batch.prefix
     if isinstance(last, tuple):
         return tuple(_along_tokens(batch, *parts) for parts in zip(*values, strict=True))
-    if isinstance(last, Tensor) and last.ndim >= 2 and last.shape[1] == own.end - own.begin:
+    if isinstance(last, Tensor) and last.ndim >= 2 and last.shape[1] == width:
         if len(last) == batch.size:
             values = tuple(
                 part.per_row(value) for part, value in zip(batch.parts, values, strict=True)

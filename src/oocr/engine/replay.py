@@ -187,10 +187,10 @@ def _run_shared_once(
     states: list[Tensor] = []
     views: list[_View] = []
     for part in parts:
-        begin, own = max(first, part.begin), part is parts[-1]
+        begin, unshared = max(first, part.begin), part is parts[-1]
         columns = by_arm[:, :, begin - first : part.end - first]
         states.append(columns.index_select(1, part.rows.to(hidden.device)).flatten(0, 1))
-        views.append(_view(recording, begin, stack, "rows", None if own else part.end))
+        views.append(_view(recording, begin, stack, "rows", None if unshared else part.end))
     owners = [
         torch.cat([before.of_row[part.rows] + arm * len(before.rows) for arm in range(stack)])
         for before, part in pairwise(parts)

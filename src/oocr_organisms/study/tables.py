@@ -227,7 +227,7 @@ def _gate_rows(organisms: Sequence[OrganismResult]) -> Iterator[tuple[Cell, ...]
             gap = result.cuts[0]
             gaps = (gap.natural, gap.with_vector, largest_random_gap(gap))
             placed = _own_gate(result, result.cosines)
-            others = [own for cosines in result.random if (own := _own_gate(result, cosines))]
+            others = [gate for cosines in result.random if (gate := _own_gate(result, cosines))]
             compared: tuple[Cell, ...] = ("–",) * 4
             if placed is not None:
                 compared = (

@@ -295,8 +295,8 @@ def control_costs(
             costs.append(replace(pass_cost(name, gpu, passes), arms=arms))
     works: list[ArmGroupCost] = []
     for swap in swaps:
-        own = asked[swap.task.name].values()
-        passes = [pass_over(batch, shape, plan) for plan in (span, swap) for batch in own]
+        batches_asked = asked[swap.task.name].values()
+        passes = [pass_over(batch, shape, plan) for plan in (span, swap) for batch in batches_asked]
         works.append(pass_cost("swaps of LoRAs", gpu, passes))
     return [*costs, _mean(works)] if works else costs
 
